@@ -11,10 +11,10 @@ Conventions of the interface:
 - Where text goes to the host, `str` and `bytes` are both taken.
 - Callbacks of a context go to the attached context object's method of the same name without `proxy_`
   (`on_request_headers(num_headers, end_of_stream)`), if its bit is set in the context's mask of wanted callbacks;
-  bit i stands for CONTEXT_CALLBACKS[i]. `end_of_stream` is a bool. All others go to the dispatcher.
+  bit i stands for callbacks.CONTEXT_CALLBACKS[i]. `end_of_stream` is a bool. All others go to the dispatcher.
 - Results are masked to 32 bits. None means the default: 0 for actions, true for callbacks that return a bool.
 - An exception goes to `dispatcher.on_exception`; the callback then returns its default, but on_vm_start,
-  on_configure and on_validate_configuration return false, so that the host refuses what could not be started.
+  on_configure and validate_configuration return false, so that the host refuses what could not be started.
 """
 
 from collections.abc import Sequence
@@ -47,8 +47,6 @@ class HostModule(Protocol):
     """The functions of the module `_proxywasm`, named as in the ABI without `proxy_`. All parameters are positional."""
 
     # Wiring
-    CONTEXT_CALLBACKS: tuple[str, ...]
-
     def set_dispatcher(self, dispatcher: Dispatcher, /) -> None: ...
     def attach(self, context_id: int, context: object, wanted: int, /) -> None: ...
     def set_wanted(self, context_id: int, wanted: int, /) -> None: ...
@@ -132,8 +130,6 @@ class HostModule(Protocol):
 
 class _Detached:
     """Stands in where there is no host: importing and wiring work, every host call says what is missing."""
-
-    CONTEXT_CALLBACKS: tuple[str, ...] = ()
 
     def set_dispatcher(self, dispatcher: Dispatcher, /) -> None:
         pass

@@ -1,9 +1,12 @@
-"""The callbacks of the ABI that go to a context, in the order of their bits in a mask of wanted callbacks."""
+"""The callbacks of the ABI that go to a context, in the order of their bits in a mask of wanted callbacks.
+
+The host exports are these names with `proxy_` before them. `abi/native` holds the same table in C; a test compares them.
+"""
 
 CONTEXT_CALLBACKS = (
     "on_vm_start",
     "on_configure",
-    "on_validate_configuration",
+    "validate_configuration",
     "on_tick",
     "on_queue_ready",
     "on_foreign_function",
