@@ -7,7 +7,8 @@ is present, `_Detached`, so that a plugin can be imported and its policy tested 
 Conventions of the interface:
 
 - A call that the host refuses raises `dispatcher.host_error(function, status)`; absence is None.
-- Header names, header values and addresses come as `str` (UTF-8, surrogateescape: nothing is lost), all else as `bytes`.
+- Header names, header values and addresses come as `str` (UTF-8, surrogateescape: nothing is lost), all else as
+  `bytes`.
 - Where text goes to the host, `str` and `bytes` are both taken.
 - Callbacks of a context go to the attached context object's method of the same name without `proxy_`
   (`on_request_headers(num_headers, end_of_stream)`), if its bit is set in the context's mask of wanted callbacks;
@@ -22,7 +23,7 @@ from typing import Any, Protocol, TypeAlias
 
 Text: TypeAlias = str | bytes
 Pairs: TypeAlias = Sequence[tuple[Text, Text]]
-RedisValue: TypeAlias = "bytes | int | None | Exception | list[RedisValue]"
+RedisValue: TypeAlias = "bytes | int | Exception | list[RedisValue] | None"
 
 
 class Dispatcher(Protocol):
@@ -135,11 +136,14 @@ class _Detached:
         pass
 
     def __getattr__(self, name: str) -> Any:
-        raise RuntimeError(f"{name}: there is no proxy-wasm host here; run the plugin under host_sim or in a gateway")
+        def refuse(*_: object) -> Any:
+            raise RuntimeError(f"{name}: no proxy-wasm host is here; run the plugin under host_sim or in a gateway")
+
+        return refuse
 
 
 host: HostModule
 try:
     import _proxywasm as host  # type: ignore[import-not-found, no-redef]
 except ImportError:
-    host = _Detached()  # type: ignore[assignment]
+    host = _Detached()

@@ -1,6 +1,7 @@
 """The callbacks of the ABI that go to a context, in the order of their bits in a mask of wanted callbacks.
 
-The host exports are these names with `proxy_` before them. `abi/native` holds the same table in C; a test compares them.
+The module's exports are these names with `proxy_` before them. `abi/native` holds the same table in C; a test compares
+them.
 """
 
 CONTEXT_CALLBACKS = (

@@ -98,6 +98,26 @@ def host_error(function: str, status: int) -> HostError:
     return _BY_STATUS.get(status, HostError)(function, status)
 
 
+class TooManyPendingCalls(ProxyWasmError):
+    """A callout was not sent: as many as the bound allows are waiting for their replies."""
+
+
+class HttpCallFailed(ProxyWasmError):
+    """No response came to an HTTP callout; `str()` is what the host says about it."""
+
+
+class GrpcError(ProxyWasmError):
+    """A gRPC call ended without a message. `status` is the gRPC status code."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"gRPC status {self.status}: {self.message}"
+
+
 class RedisError(ProxyWasmError):
     """A Redis call did not yield a value."""
 
