@@ -91,8 +91,9 @@ class Linker:
             index: {kind: module.imported(kind) for kind in range(4)} for index, module in self.modules.items()
         }
         self._bodies: dict[Function, code.Body] = {}
-        self._resolved: dict[Function, Callable_] = {}
+        self._targets: dict[Function, Callable_] = {}
         self._constants: dict[tuple[int, int], int] = {}
+        self._names: dict[int, dict[int, str]] = {}
         self.pages = self.modules[self.main].memories[0].minimum
         self.memory = self._memory_image()
         self.table = self._table_slots()
@@ -121,6 +122,12 @@ class Linker:
             raise KeyError(name)
         return Function(instance, index)
 
+    def exported_or_named(self, instance: int, name: str) -> Function:
+        """The function by its exported name, else by its name in the name section. Raises KeyError."""
+        if name in self.modules[instance].exports:
+            return self.exported(instance, name)
+        return Function(instance, {text: index for index, text in self.function_names(instance).items()}[name])
+
     def library(self, name: str) -> int:
         """The instance of a library by its file name."""
         for instance in self.component.instances:
@@ -146,24 +153,33 @@ class Linker:
             self._bodies[function] = code.scan(self.modules[function.instance].bodies[function.index - imported])
         return self._bodies[function]
 
-    def resolve(self, function: Function) -> Callable_:
-        """The definition behind a function index, replacements applied."""
-        if function not in self._resolved:
-            self._resolved[function] = self._resolve(function)
-        return self._resolved[function]
-
-    def _resolve(self, function: Function) -> Callable_:
+    def definition(self, function: Function) -> Function | Lowered | ResourceDrop:
+        """What a function index means: through imports to the instance that defines it, or out of the component."""
         imported = self._imports[function.instance][FUNC_KIND]
         if function.index >= len(imported):
-            return self.plan.replacements.get(function, function)
+            return function
         entry = imported[function.index]
-        definition = self.component.resolve(function.instance, entry.module, entry.name)
-        if isinstance(definition, Exported):
-            return self.resolve(self.exported(definition.instance, definition.name))
+        found = self.component.resolve(function.instance, entry.module, entry.name)
+        return self.definition(self.exported(found.instance, found.name)) if isinstance(found, Exported) else found
+
+    def target(self, function: Callable_) -> Callable_:
+        """What a reference to a function means in the result: resolved, replaced and wrapped."""
+        if not isinstance(function, Function):
+            return function
+        if function not in self._targets:
+            self._targets[function] = self._target(function)
+        return self._targets[function]
+
+    def _target(self, function: Function) -> Callable_:
+        definition = self.definition(function)
+        if isinstance(definition, Lowered):
+            return self.plan.lowered(definition, self.type_of(function))
         if isinstance(definition, ResourceDrop):
             assert self.plan.drop_handle is not None
             return self.plan.drop_handle
-        return self.plan.lowered(definition, self.type_of(function))
+        if definition in self.plan.replacements:
+            return self.plan.replacements[definition]
+        return self.plan.wrappers.get(definition, definition)
 
     # Globals: constants, but for those that some code sets
 
@@ -230,7 +246,8 @@ class Linker:
             for segment in module.elements:
                 start = self._evaluate(index, segment.offset)
                 for position, function in enumerate(segment.functions, start):
-                    slots[position] = Function(index, function)
+                    definition = self.definition(Function(index, function))
+                    slots[position] = definition if isinstance(definition, Function) else Function(index, function)
         return slots
 
     def _has_main_table(self, instance: int) -> bool:
@@ -258,7 +275,7 @@ class Linker:
     def link(self, plan: Plan) -> bytes:
         """The core module. The same component and plan give the same bytes."""
         self.plan = plan
-        self._resolved.clear()
+        self._targets.clear()
         reached = self._reach()
         slots = [None if slot is None else self.target(slot) for slot in self.table]
         host = sorted((f for f in reached if isinstance(f, HostImport)), key=lambda f: (f.module, f.name))
@@ -288,15 +305,8 @@ class Linker:
             emit.data(bytes(self.memory)),
         ]
         if plan.keep_names:
-            sections.append(emit.function_names((i, self.name_of(f)) for f, i in self.function_index.items()))
+            sections.append(emit.function_names((i, self._name(f)) for f, i in self.function_index.items()))
         return emit.module(sections)
-
-    def target(self, function: Callable_) -> Callable_:
-        """What a reference to a function means in the result: resolved, replaced and wrapped."""
-        if not isinstance(function, Function):
-            return function
-        resolved = self.resolve(function)
-        return self.plan.wrappers.get(resolved, resolved) if isinstance(resolved, Function) else resolved
 
     def _reach(self) -> set[Callable_]:
         reached: set[Callable_] = set()
@@ -334,10 +344,16 @@ class Linker:
     def _type(self, type_: FuncType) -> int:
         return self._type_index.setdefault(type_, len(self._type_index))
 
-    def name_of(self, function: Callable_) -> str:
+    def function_names(self, instance: int) -> dict[int, str]:
+        """Function index -> name, as far as an instance's module names its functions."""
+        if instance not in self._names:
+            self._names[instance] = self.modules[instance].function_names()
+        return self._names[instance]
+
+    def _name(self, function: Callable_) -> str:
         if not isinstance(function, Function):
             return function.name
-        names = self.modules[function.instance].function_names()
+        names = self.function_names(function.instance)
         return names.get(function.index, f"function_{function.instance}_{function.index}")
 
     def _emit(self, function: Function) -> bytes:
