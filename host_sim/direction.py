@@ -1,0 +1,204 @@
+"""One direction of an HTTP stream as one filter sees it: what is held back, what goes on, and when.
+
+Theory of operation. Headers, data and trailers come in through `receive_*`; each runs the guest's callback, and the
+action that the callback returns decides:
+
+- Continue: the part goes on, and with it whatever was held before it.
+- Stop (`Hold.PART`): the part is held; the callbacks for later parts still run.
+- Stop all (`Hold.ALL`): the part is held and no callback runs; later parts wait. `proceed` then sends the held part
+  on and runs the callbacks for what has waited.
+
+`proceed` is what the host call continue_stream comes down to. The statuses are Envoy's FilterHeadersStatus,
+FilterDataStatus and FilterTrailersStatus.
+"""
+
+from enum import Enum
+from typing import Protocol
+
+from proxywasm.enums import DataAction, HeaderAction
+
+from .buffers import Buffer
+from .codec import Pair
+from .errors import UsageError
+from .headers import HeaderMap
+
+
+class Hold(Enum):
+    NONE = "continuing"
+    PART = "stopped"
+    ALL = "stopped, no callbacks"
+
+
+class Owner(Protocol):
+    """The stream, as a direction needs it."""
+
+    def action(self, direction: "Direction", export: str, *arguments: int) -> int | None:
+        """Run a callback of the guest; None when the direction was stopped for good and nothing may go on."""
+
+    def header_action(self, result: int) -> HeaderAction:
+        """What the result of a headers callback means under the module's ABI version."""
+
+    def send_headers(self, direction: "Direction", end: bool) -> None: ...
+    def send_data(self, direction: "Direction", data: bytes, end: bool) -> None: ...
+    def send_trailers(self, direction: "Direction") -> None: ...
+    def buffer_overflow(self, direction: "Direction") -> None: ...
+
+
+class Direction:
+    """`name` is "request" or "response"."""
+
+    def __init__(self, name: str, owner: Owner, buffer_size_max: int) -> None:
+        self.name = name
+        self.buffer_size_max = buffer_size_max
+        self.headers: HeaderMap | None = None
+        self.trailers: HeaderMap | None = None
+        self.headers_sent = False
+        self.trailers_sent = False
+        self.hold = Hold.NONE
+        self.received_all = False
+        self._owner = owner
+        self._held = Buffer()  # data that a callback has seen and held
+        self._waiting = Buffer()  # data that no callback has seen yet
+        self._any_data = False
+        self._trailers_seen = False  # by the guest
+        self._buffering = False  # the guest wants to see the held data again
+        self._visible: Buffer | None = None  # the data of the callback in progress
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.hold.value}, {len(self._held) + len(self._waiting)} bytes held>"
+
+    @property
+    def body(self) -> Buffer | None:
+        """The body buffer that the guest can reach now."""
+        if self._visible is not None:
+            return self._visible
+        return self._held if self._buffering else None
+
+    # What comes in
+
+    def receive_headers(self, pairs: list[Pair], end: bool) -> None:
+        if self.headers is not None:
+            raise UsageError(f"the {self.name} headers came already")
+        self.headers = HeaderMap(pairs)
+        self.received_all = end
+        result = self._owner.action(self, f"proxy_on_{self.name}_headers", len(self.headers), int(end))
+        if result is None:
+            return
+        action = self._owner.header_action(result)
+        if action is HeaderAction.STOP_ITERATION:
+            self.hold = Hold.PART
+        elif action in (HeaderAction.STOP_ALL_ITERATION_AND_BUFFER, HeaderAction.STOP_ALL_ITERATION_AND_WATERMARK):
+            self.hold = Hold.ALL
+        else:  # Envoy has no CONTINUE_AND_END_STREAM any more and continues
+            self._send_headers()
+
+    def receive_data(self, data: bytes, end: bool) -> None:
+        if self.headers is None or self.received_all:
+            raise UsageError(f"{self.name} data before the headers or after the end")
+        self.received_all = end
+        self._any_data = True
+        if self.hold is Hold.ALL:
+            self._waiting.append(data)
+            self._check_size(self._waiting)
+        else:
+            self._data_callback(data, end)
+
+    def receive_trailers(self, pairs: list[Pair]) -> None:
+        if self.headers is None or self.received_all:
+            raise UsageError(f"{self.name} trailers before the headers or after the end")
+        self.received_all = True
+        self.trailers = HeaderMap(pairs)
+        if self.hold is not Hold.ALL:
+            self._trailers_callback()
+
+    # What the guest asks for
+
+    def proceed(self) -> None:
+        """Go on after a stop; does nothing when nothing is stopped."""
+        was, self.hold = self.hold, Hold.NONE
+        if was is Hold.NONE:
+            return
+        self._send_headers()
+        if was is Hold.PART:
+            self._send_held()
+            return
+        if self._any_data:
+            end = self.received_all and self.trailers is None
+            self._data_callback(self._waiting.take(), end)
+        if self.trailers is not None and self.hold is not Hold.ALL:
+            self._trailers_callback()
+
+    def stop(self) -> None:
+        """For good: what is held is dropped and nothing more goes on."""
+        self.hold = Hold.ALL
+        self._held.take()
+        self._waiting.take()
+
+    # Inside
+
+    def _data_callback(self, data: bytes, end: bool) -> None:
+        if self._buffering:
+            self._held.append(data)
+            visible = self._held
+        else:
+            visible = Buffer(data)
+        self._visible = visible
+        result = self._owner.action(self, f"proxy_on_{self.name}_body", len(visible), int(end))
+        self._visible = None
+        self._buffering = False
+        if result is None:
+            return
+        if result == DataAction.CONTINUE:
+            self.hold = Hold.NONE
+            self._hold_data(visible)
+            self._send_headers()
+            self._send_held()
+            return
+        self.hold = Hold.PART
+        if result == DataAction.STOP_ITERATION_AND_BUFFER:
+            self._hold_data(visible)
+            self._buffering = True
+            self._check_size(self._held)
+        elif result == DataAction.STOP_ITERATION_AND_WATERMARK:
+            self._hold_data(visible)
+        elif visible is self._held:
+            self._held.take()
+
+    def _hold_data(self, visible: Buffer) -> None:
+        if visible is not self._held:
+            self._held.append(visible.take())
+
+    def _trailers_callback(self) -> None:
+        assert self.trailers is not None
+        result = self._owner.action(self, f"proxy_on_{self.name}_trailers", len(self.trailers))
+        if result is None:
+            return
+        self._trailers_seen = True
+        if result == 0:
+            self.hold = Hold.NONE
+            self._send_headers()
+            self._send_held()
+        else:
+            self.hold = Hold.PART
+
+    def _check_size(self, buffer: Buffer) -> None:
+        if len(buffer) > self.buffer_size_max:
+            self._owner.buffer_overflow(self)
+
+    def _send_headers(self) -> None:
+        if not self.headers_sent:
+            self.headers_sent = True
+            self._owner.send_headers(self, self.received_all and not self._any_data and self.trailers is None)
+
+    def _send_held(self) -> None:
+        """Held data and, if they are there, trailers."""
+        self._buffering = False
+        if self.trailers_sent:
+            return
+        data = self._held.take()
+        end = self.received_all and self.trailers is None and self._any_data
+        if data or end:
+            self._owner.send_data(self, data, end)
+        if self._trailers_seen and self.hold is Hold.NONE:
+            self.trailers_sent = True
+            self._owner.send_trailers(self)

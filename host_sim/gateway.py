@@ -1,0 +1,55 @@
+"""What surrounds the VMs of one gateway: configuration, time, randomness, shared state, the way out."""
+
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from proxywasm.enums import LogLevel
+
+from .callouts import HttpCallouts, SteppedCallouts
+from .clock import ManualScheduler, Scheduler
+from .cluster import Cluster
+from .records import LOGS_MAX, LogRecord
+from .redis_backend import RedisBackend
+from .shared import Shared
+
+if TYPE_CHECKING:
+    from .vm import Vm
+
+BUFFER_SIZE_MAX = 1024 * 1024  # Envoy's default per_connection_buffer_limit_bytes
+
+ForeignFunction = Callable[["Vm", bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One plugin's configuration, as the gateway's operator writes it."""
+
+    configuration: bytes = b""
+    name: str = "plugin"
+    root_id: str = "plugin"
+    vm_id: str = "vm"
+    vm_configuration: bytes = b""
+
+
+@dataclass(slots=True)
+class Gateway:
+    """All that a VM needs from outside. `redis`: cluster name to backend; None stands for a cluster without a host."""
+
+    clusters: dict[str, Cluster] = field(default_factory=dict)
+    redis: Mapping[str, RedisBackend | None] = field(default_factory=dict)
+    callouts: HttpCallouts = field(default_factory=SteppedCallouts)
+    scheduler: Scheduler = field(default_factory=ManualScheduler)
+    random_bytes: Callable[[int], bytes] = field(default_factory=lambda: random.Random(0).randbytes)
+    variables: dict[str, str] = field(default_factory=dict)
+    shared: Shared = field(default_factory=Shared)
+    foreign_functions: dict[str, ForeignFunction] = field(default_factory=dict)
+    route_name: str = "route"
+    cluster_name: str = ""
+    cluster_header: str = ""
+    log_level: LogLevel = LogLevel.INFO
+    allow_on_headers_stop_iteration: bool = False  # stock Envoy's flag of the plugin
+    buffer_size_max: int = BUFFER_SIZE_MAX
+    logs: deque[LogRecord] = field(default_factory=lambda: deque(maxlen=LOGS_MAX))
