@@ -6,7 +6,7 @@ for the 6 MB of code of CPython.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -105,3 +105,46 @@ def _unsigned(leb: bytes) -> int:
 
 def _signed(leb: bytes) -> int:
     return Reader(leb).s64()
+
+
+# What an instruction needs beyond the MVP, by the name of the proposal.
+_FEATURES = {
+    "sign_ext": rb"[\xc0-\xc4]",
+    "nontrapping_fptoint": rb"\xfc[\x00-\x07]",
+    "bulk_memory": rb"\xfc(?:\x0a\x00\x00|\x0b\x00)",
+    "reference_types": rb"\xd1|\xd2" + _LEB,
+    "multi_value": rb"[\x02-\x04][\x00-\x3f]|[\x02-\x04][\x80-\xff]+[\x00-\x7f]",
+}
+_MVP = (
+    rb"[\x00\x01\x05\x0b\x0f\x1a\x1b\x45-\xbf]|[\x0c\x0d\x10\x20-\x24\x41\x42]" + _LEB +
+    rb"|[\x28-\x3e]" + _LEB + _LEB + rb"|[\x02-\x04][\x40\x7c-\x7f]|\x43.{4}|\x44.{8}|[\x3f\x40]\x00"
+    rb"|\x11" + _LEB + rb"\x80*\x00"
+)  # fmt: skip
+
+
+def features(bodies: Iterable[bytes]) -> set[str]:
+    """The names of the proposals beyond the MVP that the code uses. Raises Malformed for what is not known here."""
+    found: set[str] = set()
+    pattern = _feature_pattern(found)
+    for data in bodies:
+        reader = Reader(data)
+        reader.vec(lambda r=reader: (r.u32(), r.byte()))  # type: ignore[misc]
+        while reader:
+            match = pattern.match(data, reader.pos)
+            if match is None:
+                raise Malformed(f"unknown instruction after byte {reader.pos} of a body of {len(data)}")
+            reader.pos = match.end()
+            if match.lastgroup == "table":
+                reader.vec(reader.u32)
+                reader.u32()
+            elif match.lastgroup:
+                found.add(match.lastgroup)
+                pattern = _feature_pattern(found)
+    return found
+
+
+def _feature_pattern(found: set[str]) -> "re.Pattern[bytes]":
+    """Skips the MVP and what was found already; stops at the first use of another feature, or at a br_table."""
+    skipped = b"|".join([_MVP, *(_FEATURES[name] for name in sorted(found))])
+    stops = b"|".join(b"(?P<%s>%s)" % (name.encode(), _FEATURES[name]) for name in sorted(set(_FEATURES) - found))
+    return re.compile(rb"(?:" + skipped + rb")*+(?:" + stops + rb"|(?P<table>\x0e)|\Z)", re.DOTALL)
