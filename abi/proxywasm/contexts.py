@@ -39,6 +39,10 @@ class Context:
         """The host has finished with this context. False keeps it alive until `done()` is called."""
         return None
 
+    def done(self) -> None:
+        """After on_done has returned False: the context is no longer needed. It must be the current one."""
+        host.done()
+
     def on_log(self) -> None:
         """The last moment at which the stream's headers and properties can be read; follows on_done."""
 

@@ -1,0 +1,129 @@
+"""Reads values out of a JSON object and collects what is wrong with them, so that every error is told at once."""
+
+MAX_SHOWN_CHARACTERS = 80
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used. `errors` holds one text per error, each with the key's path."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = errors
+
+
+class ConfigReader:
+    """One JSON object under `path`. A value that is wrong is reported and read as its default."""
+
+    def __init__(self, values: dict[str, object], path: str, errors: list[str], warnings: list[str]) -> None:
+        self._values = values
+        self._path = path
+        self._errors = errors
+        self._warnings = warnings
+        self._known: set[str] = set()
+
+    def key_path(self, key: str) -> str:
+        return f"{self._path}.{key}" if self._path else key
+
+    def error(self, key: str, problem: str) -> None:
+        self._errors.append(f"{self.key_path(key)}: {problem}")
+
+    def raw(self, key: str) -> object:
+        """The value as it is, None if the key is missing or null."""
+        self._known.add(key)
+        return self._values.get(key)
+
+    def text(self, key: str, default: str = "") -> str:
+        """A string; a number counts as its text, as YAML makes a number of an unquoted password."""
+        value = self.raw(key)
+        if value is None:
+            return default
+        if isinstance(value, str):
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        self.error(key, f"expected a string, found {type_name(value)}")
+        return default
+
+    def required_text(self, key: str) -> str:
+        value = self.text(key)
+        if not value and self._values.get(key) in (None, ""):
+            self.error(key, f"is required, found {shown(self._values.get(key))}")
+        return value
+
+    def integer(self, key: str, default: int, minimum: int, maximum: int) -> int:
+        """An integer within bounds; a string that holds one counts as one."""
+        value = self.raw(key)
+        return default if value is None else self._bounded(key, value, default, minimum, maximum)
+
+    def required_integer(self, key: str, minimum: int, maximum: int) -> int:
+        value = self.raw(key)
+        if value is None:
+            self.error(key, f"is required: an integer from {minimum} to {maximum}")
+            return minimum
+        return self._bounded(key, value, minimum, minimum, maximum)
+
+    def _bounded(self, key: str, value: object, default: int, minimum: int, maximum: int) -> int:
+        number = _as_integer(value)
+        if number is None or not minimum <= number <= maximum:
+            self.error(key, f"expected an integer from {minimum} to {maximum}, found {shown(value)}")
+            return default
+        return number
+
+    def choice(self, key: str, allowed: tuple[str, ...], default: str) -> str:
+        value = self.raw(key)
+        if value is None:
+            return default
+        if isinstance(value, str) and value in allowed:
+            return value
+        self.error(key, f"expected one of {', '.join(allowed)}, found {shown(value)}")
+        return default
+
+    def section(self, key: str) -> "ConfigReader":
+        """The reader of the object under `key`, of an empty one if it is missing."""
+        value = self.raw(key)
+        if value is not None and not isinstance(value, dict):
+            self.error(key, f"expected an object, found {type_name(value)}")
+        values = value if isinstance(value, dict) else {}
+        return ConfigReader(values, self.key_path(key), self._errors, self._warnings)
+
+    def ignore(self, *keys: str) -> None:
+        """Keys that are allowed and have no effect here."""
+        self._known.update(keys)
+
+    def finish(self) -> None:
+        """Warns of the keys that nobody asked for."""
+        for key in self._values:
+            if key not in self._known:
+                self._warnings.append(f"{self.key_path(key)}: unknown key, ignored")
+
+
+def _as_integer(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, int) else None
+
+
+def shown(value: object) -> str:
+    """The value as it may appear in an error text."""
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[:MAX_SHOWN_CHARACTERS] + "..."
+
+
+def type_name(value: object) -> str:
+    """The JSON name of the value's type; never the value, which may be a secret."""
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return "a number"
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return "a string"
+    return "an array" if isinstance(value, list) else "an object"

@@ -1,0 +1,48 @@
+"""global_least_request: the endpoint with the fewest requests in flight, equals drawn uniformly.
+
+With Redis the choice is made there, in one step with the count (scripts/acquire.lua), and `read_reply` turns the answer
+into a decision. `choose` is the same rule over counts that are at hand.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from .decision import Decision, Rejected, Routed
+
+
+class MalformedReply(ValueError):
+    """The reply to acquire.lua is not what its contract says."""
+
+
+def choose(endpoints: Sequence[str], in_flight: Mapping[str, int], limit: int, random_number: int) -> Decision:
+    """Decides among `endpoints` (at least one) by their counts; an endpoint without a count has none in flight.
+
+    `limit` is the highest count that an endpoint may reach, 0 for no limit. `random_number` is uniform in a range that
+    is large against the number of endpoints, and decides among equals.
+    """
+    counts = [in_flight.get(endpoint, 0) for endpoint in endpoints]
+    lowest = min(counts)
+    if 0 < limit <= lowest:
+        return Rejected(lowest)
+    equals = [endpoint for endpoint, count in zip(endpoints, counts, strict=True) if count == lowest]
+    return Routed(equals[random_number % len(equals)], lowest + 1)
+
+
+def read_reply(reply: object, endpoints: Sequence[str]) -> Decision:
+    """The decision in acquire.lua's reply {i, count}; `endpoints` are those that were given to it.
+
+    Raises MalformedReply.
+    """
+    match reply:
+        case [int(position), int(in_flight)] if 0 < position <= len(endpoints) and in_flight > 0:
+            return Routed(endpoints[position - 1], in_flight)
+        case [0, int(lowest)] if lowest > 0:
+            return Rejected(lowest)
+    raise MalformedReply(f"expected [1..{len(endpoints)} or 0, count > 0], found {_excerpt(reply)}")
+
+
+MAX_EXCERPT_CHARACTERS = 200
+
+
+def _excerpt(reply: object) -> str:
+    text = repr(reply)
+    return text if len(text) <= MAX_EXCERPT_CHARACTERS else text[:MAX_EXCERPT_CHARACTERS] + "..."
