@@ -7,6 +7,7 @@ until the memory grows, and a host call costs no crossing of the binding but the
 import hashlib
 import weakref
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -52,7 +53,7 @@ class WasmFactory:
         self.module = self._compile(wasm, cache if cache is not None else CompiledCache())
 
     def _compile(self, wasm: bytes, cache: CompiledCache) -> wasmtime.Module:
-        settings = f"{wasmtime.__version__} fuel={self.fuel} stack={STACK_SIZE_MAX}"
+        settings = f"{version('wasmtime')} fuel={self.fuel} stack={STACK_SIZE_MAX}"
         key = hashlib.sha256(wasm + settings.encode()).hexdigest()
         module = cache.load(key, lambda path: wasmtime.Module.deserialize_file(self.engine, path))
         if module is None:
