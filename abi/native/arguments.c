@@ -1,7 +1,5 @@
 #include "arguments.h"
 
-#include <string.h>
-
 #include "pairs.h"
 
 PyObject *wrong_type(const char *what, const char *expected, PyObject *object)
@@ -22,21 +20,18 @@ bool arguments_count_is(const char *function, Py_ssize_t expected, Py_ssize_t co
     return false;
 }
 
-bool text_view(PyObject *object, const char *what, const char **data, size_t *size, PyObject **owner)
+bool text_view_slow(PyObject *object, const char *what, const char **data, size_t *size, PyObject **owner)
 {
-    *owner = NULL;
-    if (is_bytes(object))
-        return PyBytes_AsStringAndSize(object, (char **)data, (Py_ssize_t *)size) == 0;
-    if (!is_str(object)) {
+    if (is_str(object)) { /* surrogates: bytes of a peer that were not UTF-8 and must go back as they came */
+        PyErr_Clear();
+        object = *owner = PyUnicode_AsEncodedString(object, "utf-8", "surrogateescape");
+        if (!object)
+            return false;
+    } else if (!is_bytes(object)) {
         wrong_type(what, "str or bytes", object);
         return false;
     }
-    *data = PyUnicode_AsUTF8AndSize(object, (Py_ssize_t *)size);
-    if (*data)
-        return true;
-    PyErr_Clear(); /* surrogates: bytes of a peer that were not UTF-8 and must go back as they came */
-    *owner = PyUnicode_AsEncodedString(object, "utf-8", "surrogateescape");
-    return *owner && PyBytes_AsStringAndSize(*owner, (char **)data, (Py_ssize_t *)size) == 0;
+    return PyBytes_AsStringAndSize(object, (char **)data, (Py_ssize_t *)size) == 0;
 }
 
 PyObject *sequence_items(PyObject *object, const char *expectation, Py_ssize_t *count)
@@ -49,77 +44,32 @@ PyObject *sequence_items(PyObject *object, const char *expectation, Py_ssize_t *
     return items;
 }
 
-static bool take_number(PyObject *object, const char *function, uint32_t *number)
+bool number_is_valid(const char *function, long long value)
 {
-    long long value = PyLong_AsLongLong(object);
-    if (value == -1 && PyErr_Occurred())
-        return false;
-    if (value < INT32_MIN || value > UINT32_MAX) {
-        PyErr_Format(PyExc_OverflowError, "%s: %lld does not fit into 32 bits", function, value);
-        return false;
-    }
-    *number = (uint32_t)value;
-    return true;
+    if (value == -1)
+        return !PyErr_Occurred();
+    if (value >= INT32_MIN && value <= UINT32_MAX)
+        return true;
+    PyErr_Format(PyExc_OverflowError, "%s: %lld does not fit into 32 bits", function, value);
+    return false;
 }
 
-static bool take_wide(PyObject *object, int64_t *wide)
+bool take_wide(PyObject *object, const char *function, struct argument *argument)
 {
-    *wide = PyLong_AsLongLong(object);
-    return *wide != -1 || !PyErr_Occurred();
+    argument->wide = PyLong_AsLongLong(object);
+    return argument->wide != -1 || !PyErr_Occurred();
 }
 
-static bool take_truth(PyObject *object, uint32_t *number)
+bool take_truth(PyObject *object, const char *function, struct argument *argument)
 {
     int truth = PyObject_IsTrue(object);
-    *number = (uint32_t)truth;
+    argument->number = (uint32_t)truth;
     return truth >= 0;
 }
 
-static bool take_pairs(PyObject *object, struct argument *argument, PyObject **owner)
+bool take_pairs(PyObject *object, const char *function, struct argument *argument)
 {
-    *owner = pairs_encode(object);
-    return *owner && PyBytes_AsStringAndSize(*owner, (char **)&argument->data, (Py_ssize_t *)&argument->size) == 0;
-}
-
-static bool take(PyObject *object, const char *function, char kind, struct argument *argument, PyObject **owner)
-{
-    switch (kind) {
-    case 'i':
-        return take_number(object, function, &argument->number);
-    case 't':
-        return text_view(object, function, &argument->data, &argument->size, owner);
-    case 'p':
-        return take_pairs(object, argument, owner);
-    case 'b':
-        return take_truth(object, &argument->number);
-    case 'l':
-        return take_wide(object, &argument->wide);
-    default:
-        return true;
-    }
-}
-
-bool arguments_take(struct arguments *arguments, const char *function, const char *format, PyObject *const *args,
-                    Py_ssize_t count)
-{
-    arguments->owned_count = 0;
-    if (!arguments_count_is(function, (Py_ssize_t)strlen(format), count))
-        return false;
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *owner = NULL;
-        bool taken = take(args[i], function, format[i], &arguments->at[i], &owner);
-        if (owner)
-            arguments->owned[arguments->owned_count++] = owner;
-        if (!taken) {
-            arguments_release(arguments);
-            return false;
-        }
-    }
-    return true;
-}
-
-void arguments_release(struct arguments *arguments)
-{
-    while (arguments->owned_count > 0)
-        Py_DecRef(arguments->owned[--arguments->owned_count]);
+    argument->owner = pairs_encode(object);
+    return argument->owner &&
+           PyBytes_AsStringAndSize(argument->owner, (char **)&argument->data, (Py_ssize_t *)&argument->size) == 0;
 }

@@ -20,7 +20,7 @@ ZIGLANG_VERSION = "0.17.1"  # another compiler gives other bytes
 
 # The instruction set is what every host of the targets understands; the rest is the ABI of dynamic linking in wasm.
 COMPILE_FLAGS = [
-    *("-target", "wasm32-wasi", "-mcpu=mvp+sign_ext+nontrapping_fptoint+bulk_memory", "-std=c17"),
+    *("-target", "wasm32-wasi", "-mcpu=mvp+sign_ext+nontrapping_fptoint+bulk_memory", "-std=c23"),
     *("-O2", "-fPIC", "-fvisibility=hidden", "-fno-sanitize=all"),
     *("-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"),
 ]

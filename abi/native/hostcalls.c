@@ -18,6 +18,7 @@
 #define WIDE(i) arguments.at[i].wide
 #define TEXT(i) arguments.at[i].data, arguments.at[i].size
 
+/* None for the status that stands for absence, else the exception. */
 static PyObject *refused(const char *function, uint32_t status, uint32_t absent)
 {
     return status == absent ? Py_None : dispatcher_raise_host_error(function, status);
@@ -27,23 +28,28 @@ static PyObject *refused(const char *function, uint32_t status, uint32_t absent)
     METHOD_HEAD(name)                                                                                              \
     {                                                                                                              \
         struct arguments arguments;                                                                                \
-        if (!arguments_take(&arguments, #name, format, args, count))                                               \
-            return NULL;                                                                                           \
-        uint32_t status = proxy_##name(__VA_ARGS__);                                                               \
-        arguments_release(&arguments);                                                                             \
-        return status == STATUS_OK ? Py_None : refused("proxy_" #name, status, NEVER_ABSENT);                      \
+        PyObject *value = NULL;                                                                                    \
+        if (arguments_take(&arguments, #name, format, args, count)) {                                              \
+            uint32_t status = proxy_##name(__VA_ARGS__);                                                           \
+            value = status == STATUS_OK ? Py_None : refused("proxy_" #name, status, NEVER_ABSENT);                 \
+        }                                                                                                          \
+        arguments_release(&arguments, format);                                                                     \
+        return value;                                                                                              \
     }
 
 #define NUMBER_CALL(name, type, format, absent, ...)                                                               \
     METHOD_HEAD(name)                                                                                              \
     {                                                                                                              \
         struct arguments arguments;                                                                                \
-        type number = 0;                                                                                           \
-        if (!arguments_take(&arguments, #name, format, args, count))                                               \
-            return NULL;                                                                                           \
-        uint32_t status = proxy_##name(__VA_ARGS__);                                                               \
-        arguments_release(&arguments);                                                                             \
-        return status == STATUS_OK ? PyLong_FromUnsignedLongLong(number) : refused("proxy_" #name, status, absent); \
+        PyObject *value = NULL;                                                                                    \
+        if (arguments_take(&arguments, #name, format, args, count)) {                                              \
+            type number = 0;                                                                                       \
+            uint32_t status = proxy_##name(__VA_ARGS__ __VA_OPT__(, ) & number);                                   \
+            value = status == STATUS_OK ? PyLong_FromUnsignedLongLong(number)                                      \
+                                        : refused("proxy_" #name, status, absent);                                 \
+        }                                                                                                          \
+        arguments_release(&arguments, format);                                                                     \
+        return value;                                                                                              \
     }
 
 /* `read` makes the Python value of the result: result_bytes, result_text or result_pairs. */
@@ -51,15 +57,16 @@ static PyObject *refused(const char *function, uint32_t status, uint32_t absent)
     METHOD_HEAD(name)                                                                                              \
     {                                                                                                              \
         struct arguments arguments;                                                                                \
-        struct result result;                                                                                      \
-        if (!arguments_take(&arguments, #name, format, args, count))                                               \
-            return NULL;                                                                                           \
-        result_expect(&result, kind);                                                                              \
-        uint32_t status = proxy_##name(__VA_ARGS__, &result.data, &result.size);                                   \
-        PyObject *value = status == STATUS_OK ? read(&result) : NULL;                                              \
-        result_end(&result);                                                                                       \
-        arguments_release(&arguments);                                                                             \
-        return status == STATUS_OK ? value : refused("proxy_" #name, status, absent);                              \
+        PyObject *value = NULL;                                                                                    \
+        if (arguments_take(&arguments, #name, format, args, count)) {                                              \
+            struct result result;                                                                                  \
+            result_expect(&result, kind);                                                                          \
+            uint32_t status = proxy_##name(__VA_ARGS__ __VA_OPT__(, ) & result.data, &result.size);                \
+            value = status == STATUS_OK ? read(&result) : refused("proxy_" #name, status, absent);                 \
+            result_end(&result);                                                                                   \
+        }                                                                                                          \
+        arguments_release(&arguments, format);                                                                     \
+        return value;                                                                                              \
     }
 
 static PyObject *pair(PyObject *first, PyObject *second)
@@ -77,8 +84,8 @@ static PyObject *pair(PyObject *first, PyObject *second)
 
 /* Log, time, timer, lifecycle */
 COMMAND(log, "it", NUMBER(0), TEXT(1))
-NUMBER_CALL(get_log_level, uint32_t, "", NEVER_ABSENT, &number)
-NUMBER_CALL(get_current_time_nanoseconds, uint64_t, "", NEVER_ABSENT, &number)
+NUMBER_CALL(get_log_level, uint32_t, "", NEVER_ABSENT)
+NUMBER_CALL(get_current_time_nanoseconds, uint64_t, "", NEVER_ABSENT)
 COMMAND(set_tick_period_milliseconds, "i", NUMBER(0))
 COMMAND(done, "")
 COMMAND(set_effective_context, "i", NUMBER(0))
@@ -94,12 +101,13 @@ METHOD_HEAD(get_buffer_status)
     if (!arguments_take(&arguments, "get_buffer_status", "i", args, count))
         return NULL;
     uint32_t status = proxy_get_buffer_status(NUMBER(0), &size, &flags);
-    return status == STATUS_OK ? pair(PyLong_FromUnsignedLong(size), PyLong_FromUnsignedLong(flags))
-                               : refused("proxy_get_buffer_status", status, NEVER_ABSENT);
+    if (status != STATUS_OK)
+        return refused("proxy_get_buffer_status", status, NEVER_ABSENT);
+    return pair(PyLong_FromUnsignedLong(size), PyLong_FromUnsignedLong(flags));
 }
 
 /* Header maps */
-NUMBER_CALL(get_header_map_size, uint32_t, "i", NEVER_ABSENT, NUMBER(0), &number)
+NUMBER_CALL(get_header_map_size, uint32_t, "i", NEVER_ABSENT, NUMBER(0))
 DATA_CALL(get_header_map_pairs, "i", RESULT_TEXT, result_pairs, NEVER_ABSENT, NUMBER(0))
 COMMAND(set_header_map_pairs, "ip", NUMBER(0), TEXT(1))
 DATA_CALL(get_header_map_value, "it", RESULT_TEXT, result_text, STATUS_NOT_FOUND, NUMBER(0), TEXT(1))
@@ -120,16 +128,16 @@ METHOD_HEAD(get_status)
         return NULL;
     result_expect(&result, RESULT_TEXT);
     uint32_t status = proxy_get_status(&code, &result.data, &result.size);
-    PyObject *value = status == STATUS_OK ? pair(PyLong_FromUnsignedLong(code), result_text(&result)) : NULL;
+    PyObject *value = status == STATUS_OK ? pair(PyLong_FromUnsignedLong(code), result_text(&result))
+                                          : refused("proxy_get_status", status, NEVER_ABSENT);
     result_end(&result);
-    return status == STATUS_OK ? value : refused("proxy_get_status", status, NEVER_ABSENT);
+    return value;
 }
 
 /* Callouts */
-NUMBER_CALL(http_call, uint32_t, "tptpi", NEVER_ABSENT, TEXT(0), TEXT(1), TEXT(2), TEXT(3), NUMBER(4), &number)
-NUMBER_CALL(grpc_call, uint32_t, "tttpti", NEVER_ABSENT, TEXT(0), TEXT(1), TEXT(2), TEXT(3), TEXT(4), NUMBER(5),
-            &number)
-NUMBER_CALL(grpc_stream, uint32_t, "tttp", NEVER_ABSENT, TEXT(0), TEXT(1), TEXT(2), TEXT(3), &number)
+NUMBER_CALL(http_call, uint32_t, "tptpi", NEVER_ABSENT, TEXT(0), TEXT(1), TEXT(2), TEXT(3), NUMBER(4))
+NUMBER_CALL(grpc_call, uint32_t, "tttpti", NEVER_ABSENT, TEXT(0), TEXT(1), TEXT(2), TEXT(3), TEXT(4), NUMBER(5))
+NUMBER_CALL(grpc_stream, uint32_t, "tttp", NEVER_ABSENT, TEXT(0), TEXT(1), TEXT(2), TEXT(3))
 COMMAND(grpc_send, "itb", NUMBER(0), TEXT(1), NUMBER(2))
 COMMAND(grpc_cancel, "i", NUMBER(0))
 COMMAND(grpc_close, "i", NUMBER(0))
@@ -138,29 +146,31 @@ COMMAND(grpc_close, "i", NUMBER(0))
 METHOD_HEAD(get_shared_data)
 {
     struct arguments arguments;
-    struct result result;
-    uint32_t cas = 0;
-    if (!arguments_take(&arguments, "get_shared_data", "t", args, count))
-        return NULL;
-    result_expect(&result, RESULT_BYTES);
-    uint32_t status = proxy_get_shared_data(TEXT(0), &result.data, &result.size, &cas);
-    PyObject *value = status == STATUS_OK ? pair(result_bytes(&result), PyLong_FromUnsignedLong(cas)) : NULL;
-    result_end(&result);
-    arguments_release(&arguments);
-    return status == STATUS_OK ? value : refused("proxy_get_shared_data", status, STATUS_NOT_FOUND);
+    PyObject *value = NULL;
+    if (arguments_take(&arguments, "get_shared_data", "t", args, count)) {
+        struct result result;
+        uint32_t cas = 0;
+        result_expect(&result, RESULT_BYTES);
+        uint32_t status = proxy_get_shared_data(TEXT(0), &result.data, &result.size, &cas);
+        value = status == STATUS_OK ? pair(result_bytes(&result), PyLong_FromUnsignedLong(cas))
+                                    : refused("proxy_get_shared_data", status, STATUS_NOT_FOUND);
+        result_end(&result);
+    }
+    arguments_release(&arguments, "t");
+    return value;
 }
 
 COMMAND(set_shared_data, "tti", TEXT(0), TEXT(1), NUMBER(2))
-NUMBER_CALL(register_shared_queue, uint32_t, "t", NEVER_ABSENT, TEXT(0), &number)
-NUMBER_CALL(resolve_shared_queue, uint32_t, "tt", STATUS_NOT_FOUND, TEXT(0), TEXT(1), &number)
+NUMBER_CALL(register_shared_queue, uint32_t, "t", NEVER_ABSENT, TEXT(0))
+NUMBER_CALL(resolve_shared_queue, uint32_t, "tt", STATUS_NOT_FOUND, TEXT(0), TEXT(1))
 COMMAND(enqueue_shared_queue, "it", NUMBER(0), TEXT(1))
 DATA_CALL(dequeue_shared_queue, "i", RESULT_BYTES, result_bytes, STATUS_EMPTY, NUMBER(0))
 
 /* Metrics */
-NUMBER_CALL(define_metric, uint32_t, "it", NEVER_ABSENT, NUMBER(0), TEXT(1), &number)
+NUMBER_CALL(define_metric, uint32_t, "it", NEVER_ABSENT, NUMBER(0), TEXT(1))
 COMMAND(record_metric, "il", NUMBER(0), (uint64_t)WIDE(1))
 COMMAND(increment_metric, "il", NUMBER(0), WIDE(1))
-NUMBER_CALL(get_metric, uint64_t, "i", NEVER_ABSENT, NUMBER(0), &number)
+NUMBER_CALL(get_metric, uint64_t, "i", NEVER_ABSENT, NUMBER(0))
 
 /* Properties, foreign functions */
 DATA_CALL(get_property, "t", RESULT_BYTES, result_bytes, STATUS_NOT_FOUND, TEXT(0))
@@ -169,18 +179,7 @@ DATA_CALL(call_foreign_function, "tt", RESULT_BYTES, result_bytes, NEVER_ABSENT,
 
 /* Higress */
 COMMAND(redis_init, "ttti", TEXT(0), TEXT(1), TEXT(2), NUMBER(3))
-NUMBER_CALL(redis_call, uint32_t, "tt", NEVER_ABSENT, TEXT(0), TEXT(1), &number)
+NUMBER_CALL(redis_call, uint32_t, "tt", NEVER_ABSENT, TEXT(0), TEXT(1))
+DATA_CALL(get_upstream_hosts, "", RESULT_BYTES, result_bytes, NEVER_ABSENT)
 COMMAND(set_upstream_override_host, "t", TEXT(0))
 COMMAND(inject_encoded_data_to_filter_chain, "tb", TEXT(0), NUMBER(1))
-
-METHOD_HEAD(get_upstream_hosts)
-{
-    struct result result;
-    if (!arguments_count_is("get_upstream_hosts", 0, count))
-        return NULL;
-    result_expect(&result, RESULT_BYTES);
-    uint32_t status = proxy_get_upstream_hosts(&result.data, &result.size);
-    PyObject *value = status == STATUS_OK ? result_bytes(&result) : NULL;
-    result_end(&result);
-    return status == STATUS_OK ? value : refused("proxy_get_upstream_hosts", status, NEVER_ABSENT);
-}

@@ -12,7 +12,7 @@ struct spare {
 };
 
 static struct result *in_flight;
-static char scratch[TEXT_SCRATCH_SIZE];
+static _Alignas(16) char scratch[TEXT_SCRATCH_SIZE];
 static bool scratch_is_held;
 
 void result_expect(struct result *result, enum result_kind kind)

@@ -31,12 +31,17 @@ static bool append_text(struct writer *writer, PyObject *object, size_t size_at)
     const char *data;
     size_t size;
     PyObject *owner;
-    bool done = text_view(object, "a name or value of a pair", &data, &size, &owner) &&
-                writer_append(writer, data, size) && writer_append(writer, "", 1);
-    if (done)
+    char *room = NULL;
+    if (text_view(object, "a name or value of a pair", &data, &size, &owner))
+        room = writer_room(writer, size + 1);
+    if (room) {
+        memcpy(room, data, size);
+        room[size] = '\0';
+        writer_advance(writer, room + size + 1);
         put_u32(writer->data + size_at, size);
+    }
     Py_DecRef(owner);
-    return done;
+    return room != NULL;
 }
 
 static bool append_pair(struct writer *writer, PyObject *pair, size_t sizes_at)
@@ -61,10 +66,12 @@ static bool append_pairs(struct writer *writer, PyObject *items, Py_ssize_t coun
         PyErr_Format(PyExc_ValueError, "%zd pairs: hosts take at most %d", count, PAIRS_COUNT_MAX);
         return false;
     }
-    char *head = writer_extend(writer, COUNT_SIZE + SIZES_SIZE * (size_t)count);
+    size_t head_size = COUNT_SIZE + SIZES_SIZE * (size_t)count;
+    char *head = writer_room(writer, head_size);
     if (!head)
         return false;
     put_u32(head, (size_t)count);
+    writer_advance(writer, head + head_size);
     for (Py_ssize_t i = 0; i < count; i++) {
         if (!append_pair(writer, sequence_item(items, i), COUNT_SIZE + SIZES_SIZE * (size_t)i))
             return false;

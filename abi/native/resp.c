@@ -9,43 +9,85 @@
 #define REPLY_DEPTH_MAX 32   /* arrays in arrays */
 #define REPLY_SIZE_MIN 3     /* of any value: a marker and a line end */
 #define INTEGER_DIGITS_MAX 19 /* of a signed 64-bit integer */
+#define NUMBER_SIZE_MAX (INTEGER_DIGITS_MAX + 1)
+#define HEAD_SIZE_MAX (NUMBER_SIZE_MAX + 3) /* marker, line end */
 
 /* Commands */
 
-static bool append_head(struct writer *writer, char marker, size_t number)
+/* The decimal digits of a number, before `end`; returns where they begin. */
+static char *put_digits(char *end, uint64_t number)
 {
-    char text[INTEGER_DIGITS_MAX + 3]; /* marker, digits, line end */
-    char *at = text + sizeof text;
-    *--at = '\n';
-    *--at = '\r';
     do {
-        *--at = (char)('0' + number % 10);
+        *--end = (char)('0' + number % 10);
         number /= 10;
     } while (number > 0);
-    *--at = marker;
-    return writer_append(writer, at, (size_t)(text + sizeof text - at));
+    return end;
+}
+
+/* Marker, number, line end; returns where it ends. Writes at most HEAD_SIZE_MAX bytes. */
+static char *put_head(char *at, char marker, size_t number)
+{
+    char text[NUMBER_SIZE_MAX];
+    char *end = text + sizeof text;
+    *at++ = marker;
+    for (char *digit = put_digits(end, number); digit < end; digit++)
+        *at++ = *digit;
+    *at++ = '\r';
+    *at++ = '\n';
+    return at;
+}
+
+static bool append_bulk(struct writer *writer, const char *data, size_t size)
+{
+    char *at = writer_room(writer, HEAD_SIZE_MAX + size + 2);
+    if (!at)
+        return false;
+    at = put_head(at, '$', size);
+    memcpy(at, data, size);
+    at += size;
+    *at++ = '\r';
+    *at++ = '\n';
+    writer_advance(writer, at);
+    return true;
+}
+
+static bool append_text(struct writer *writer, PyObject *text)
+{
+    const char *data;
+    size_t size;
+    PyObject *owner;
+    bool done = text_view(text, "an argument of a Redis command", &data, &size, &owner) &&
+                append_bulk(writer, data, size);
+    Py_DecRef(owner);
+    return done;
+}
+
+static bool append_integer(struct writer *writer, PyObject *integer)
+{
+    char text[NUMBER_SIZE_MAX];
+    char *end = text + sizeof text;
+    int overflow;
+    int64_t value = PyLong_AsLongLongAndOverflow(integer, &overflow);
+    if (overflow) {
+        PyObject *digits = PyNumber_ToBase(integer, 10);
+        bool done = digits && append_text(writer, digits);
+        Py_DecRef(digits);
+        return done;
+    }
+    char *at = put_digits(end, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+    if (value < 0)
+        *--at = '-';
+    return append_bulk(writer, at, (size_t)(end - at));
 }
 
 static bool append_argument(struct writer *writer, PyObject *argument)
 {
-    const char *data;
-    size_t size;
-    PyObject *digits = NULL;
-    if (is_int(argument)) {
-        digits = PyNumber_ToBase(argument, 10);
-        if (!digits)
-            return false;
-        argument = digits;
-    } else if (!is_str(argument) && !is_bytes(argument)) {
-        wrong_type("an argument of a Redis command", "str, bytes or int", argument);
-        return false;
-    }
-    PyObject *owner;
-    bool done = text_view(argument, "an argument of a Redis command", &data, &size, &owner) &&
-                append_head(writer, '$', size) && writer_append(writer, data, size) && writer_append(writer, "\r\n", 2);
-    Py_DecRef(owner);
-    Py_DecRef(digits);
-    return done;
+    if (is_int(argument))
+        return append_integer(writer, argument);
+    if (is_str(argument) || is_bytes(argument))
+        return append_text(writer, argument);
+    wrong_type("an argument of a Redis command", "str, bytes or int", argument);
+    return false;
 }
 
 static bool append_command(struct writer *writer, PyObject *items, Py_ssize_t count)
@@ -54,8 +96,7 @@ static bool append_command(struct writer *writer, PyObject *items, Py_ssize_t co
         PyErr_Format(PyExc_ValueError, "a Redis command needs at least its name");
         return false;
     }
-    if (!append_head(writer, '*', (size_t)count))
-        return false;
+    writer_advance(writer, put_head(writer->data, '*', (size_t)count));
     for (Py_ssize_t i = 0; i < count; i++) {
         if (!append_argument(writer, sequence_item(items, i)))
             return false;
@@ -116,37 +157,30 @@ static bool read_line(struct reply *reply, struct line *line)
     return true;
 }
 
-static bool parse_integer(const struct line *line, int64_t *value)
-{
-    const char *at = line->data;
-    const char *end = at + line->size;
-    bool negative = at < end && *at == '-';
-    if (at < end && (*at == '-' || *at == '+'))
-        at++;
-    if (at == end || end - at > INTEGER_DIGITS_MAX)
-        return false;
-    uint64_t magnitude = 0; /* 19 digits fit */
-    for (; at < end; at++) {
-        if (*at < '0' || *at > '9')
-            return false;
-        magnitude = magnitude * 10 + (uint64_t)(*at - '0');
-    }
-    if (magnitude > (uint64_t)INT64_MAX + negative)
-        return false;
-    *value = (int64_t)(negative ? 0 - magnitude : magnitude);
-    return true;
-}
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 static bool read_integer(struct reply *reply, int64_t *value)
 {
-    struct reply before = *reply;
-    struct line line;
-    if (!read_line(reply, &line))
+    const char *at = reply->at;
+    const char *end = reply->end;
+    bool negative = at < end && *at == '-';
+    if (at < end && (*at == '-' || *at == '+'))
+        at++;
+    const char *first_digit = at;
+    uint64_t magnitude = 0; /* INTEGER_DIGITS_MAX digits fit */
+    for (; at < end && is_digit(*at) && at - first_digit < INTEGER_DIGITS_MAX; at++)
+        magnitude = magnitude * 10 + (uint64_t)(*at - '0');
+    if (end - at < 2) {
+        malformed(reply, "truncated line");
         return false;
-    if (parse_integer(&line, value))
-        return true;
-    malformed(&before, "expected a decimal integer of 64 bits");
-    return false;
+    }
+    if (at == first_digit || magnitude > (uint64_t)INT64_MAX + negative || at[0] != '\r' || at[1] != '\n') {
+        malformed(reply, "expected a decimal integer of 64 bits and a line end");
+        return false;
+    }
+    *value = (int64_t)(negative ? 0 - magnitude : magnitude);
+    reply->at = at + 2;
+    return true;
 }
 
 static PyObject *read_number(struct reply *reply)

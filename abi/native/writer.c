@@ -32,25 +32,14 @@ static bool grow(struct writer *writer, size_t needed)
     return true;
 }
 
-char *writer_extend(struct writer *writer, size_t size)
+char *writer_room(struct writer *writer, size_t size)
 {
-    bool too_large = size > INT32_MAX - writer->size;
-    if (too_large || (size > writer->capacity - writer->size && !grow(writer, writer->size + size))) {
+    bool fits = size <= writer->capacity - writer->size;
+    if (!fits && (size > INT32_MAX - writer->size || !grow(writer, writer->size + size))) {
         PyErr_NoMemory();
         return NULL;
     }
-    char *room = writer->data + writer->size;
-    writer->size += size;
-    return room;
-}
-
-bool writer_append(struct writer *writer, const char *data, size_t size)
-{
-    char *room = writer_extend(writer, size);
-    if (!room)
-        return false;
-    memcpy(room, data, size);
-    return true;
+    return writer->data + writer->size;
 }
 
 PyObject *writer_bytes(const struct writer *writer)

@@ -15,11 +15,12 @@ struct writer {
 void writer_open(struct writer *writer);
 void writer_close(struct writer *writer);
 
-/* Room for `size` more bytes, counted as written; NULL with MemoryError set. Moves `data`: keep offsets, not pointers. */
-char *writer_extend(struct writer *writer, size_t size);
+/* Makes room for `size` more bytes, wherever `data` is then: keep offsets, not pointers. Returns where they begin, or
+ * NULL with MemoryError set. What is written there counts once writer_advance is told its end.
+ */
+char *writer_room(struct writer *writer, size_t size);
 
-/* False with MemoryError set. */
-bool writer_append(struct writer *writer, const char *data, size_t size);
+static inline void writer_advance(struct writer *writer, const char *end) { writer->size = (size_t)(end - writer->data); }
 
 /* The bytes written, as a Python object; NULL with MemoryError set. */
 PyObject *writer_bytes(const struct writer *writer);
