@@ -55,7 +55,7 @@ class HostLogHandler(logging.Handler):
 
 
 class LineWriter(io.TextIOBase):
-    """A text stream whose every line is one log record; a line ends at a newline, a flush does not end it."""
+    """A text stream whose every line is one log record; a line ends at a newline or at its bound, not at a flush."""
 
     def __init__(self, level: LogLevel) -> None:
         self._level = int(level)
@@ -66,9 +66,9 @@ class LineWriter(io.TextIOBase):
 
     def write(self, text: str) -> int:
         *lines, self._line = (self._line + text).split("\n")
-        if len(self._line) > MAX_MESSAGE_CHARACTERS:
-            lines.append(self._line)
-            self._line = ""
+        while len(self._line) > MAX_MESSAGE_CHARACTERS:
+            lines.append(self._line[:MAX_MESSAGE_CHARACTERS])
+            self._line = self._line[MAX_MESSAGE_CHARACTERS:]
         for line in lines:
             host.log(self._level, bounded(line))
         return len(text)
