@@ -144,7 +144,7 @@ build_artifact() { # target hash
     say "$wasm"
     rm -f "$stamp"
     mkdir -p dist
-    .venv/bin/proxywasm build "$PLUGIN" --target "$1" -o "$wasm"
+    .venv/bin/proxywasm build "$PLUGIN" --python-path filter --target "$1" -o "$wasm"
     echo "$2" >"$stamp"
 }
 

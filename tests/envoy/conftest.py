@@ -53,7 +53,7 @@ def gateway(
 
 
 def plugin_configuration(addresses: list[str]) -> dict[str, object]:
-    return {"lb_policy": "global_least_request", "lb_config": {"endpoints": addresses}}
+    return {"lb_policy": "global_least_request", "endpoints": addresses}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from tests.envoy.envoy_config import LISTENER_NAME, Json
@@ -105,7 +104,7 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", admin_address_path: Pa
             try:
                 _get(f"{admin_url}/ready")
                 return admin_url
-            except (URLError, TimeoutError):  # not listening yet, or 503 while it initialises
+            except OSError:  # not listening yet, or 503 while it initialises
                 pass
         time.sleep(POLL_INTERVAL_S)
     raise EnvoyError(f"Envoy was not ready within {READY_TIMEOUT_S:.0f} s:\n{_tail(log_path)}")

@@ -3,8 +3,6 @@
 Replies are held open, so that the counts of requests in flight are known exactly when the next choice is made.
 """
 
-from collections import Counter
-
 import pytest
 
 from tests.envoy.envoy_config import DESTINATION_HEADER
@@ -26,21 +24,25 @@ async def load_one_endpoint(client: Client, fleet: Fleet) -> str:
     return loaded.name
 
 
-def test_concurrent_requests_spread_exactly_evenly(gateway: Gateway) -> None:
-    async def scenario(client: Client) -> tuple[list[int], list[Answer]]:
+def test_concurrent_requests_even_out_an_uneven_load(gateway: Gateway) -> None:
+    async def scenario(client: Client) -> list[list[int]]:
         fleet = gateway.fleet
         fleet.hold()
-        requests = [client.start() for _ in range(REQUESTS)]
-        await fleet.wait_for(lambda: sum(fleet.in_flight) == REQUESTS)
-        in_flight = fleet.in_flight
-        fleet.release()
-        return in_flight, [await request for request in requests]
+        for _ in range(60):
+            client.start()
+        await fleet.wait_for(lambda: sum(fleet.in_flight) == 60)
+        evenly = fleet.in_flight
+        for upstream in fleet.upstreams[1:]:
+            upstream.release()
+        await fleet.wait_for(lambda: sum(fleet.in_flight) == 20)
+        await gateway.wait_for_active_requests(20)
+        fleet.hold()
+        for _ in range(REQUESTS):
+            client.start()
+        await fleet.wait_for(lambda: sum(fleet.in_flight) == 20 + REQUESTS)
+        return [evenly, fleet.in_flight]
 
-    in_flight, answers = gateway.run(scenario)
-    assert sorted(in_flight) == [33, 33, 34]
-    assert {answer.status for answer in answers} == {200}
-    served = Counter(answer.upstream for answer in answers)
-    assert [served[upstream.name] for upstream in gateway.fleet.upstreams] == in_flight
+    assert gateway.run(scenario) == [[20, 20, 20], [40, 40, 40]]
 
 
 def test_each_request_reaches_the_endpoint_that_the_filter_chose(gateway: Gateway) -> None:
@@ -83,13 +85,23 @@ def test_a_client_that_goes_away_gives_its_count_back(gateway: Gateway) -> None:
     async def scenario(client: Client) -> None:
         fleet = gateway.fleet
         fleet.hold()
-        requests = [client.start() for _ in range(3)]
-        await fleet.wait_for(lambda: fleet.in_flight == [1, 1, 1])
-        requests[0].cancel()
-        await fleet.wait_for(lambda: sum(fleet.in_flight) == 2)
-        await gateway.wait_for_active_requests(2)
-        client.start()
-        await fleet.wait_for(lambda: fleet.in_flight == [1, 1, 1])
+        at_a = None
+        for _ in fleet.upstreams:
+            before = fleet.by_name("a").in_flight
+            request = client.start()
+            await fleet.wait_for(lambda: sum(fleet.in_flight) == len(client.started))
+            if fleet.by_name("a").in_flight > before:
+                at_a = request
+        assert fleet.in_flight == [1, 1, 1]
+        # Time and again the endpoint that lost its client is the only idle one.
+        for _ in range(5):
+            assert at_a is not None
+            at_a.cancel()
+            await fleet.wait_for(lambda: fleet.in_flight == [0, 1, 1])
+            await gateway.wait_for_active_requests(2)
+            at_a = client.start()
+            await fleet.wait_for(lambda: sum(fleet.in_flight) == 3)
+            assert fleet.in_flight == [1, 1, 1]
 
     gateway.run(scenario)
 
