@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from .headers import HeaderMap
+
 HEALTHY = "Healthy"
+OVERRIDE_HEADER = b"x-gateway-destination-endpoint"  # of Envoy's load balancing policy override_host
 PAIRS_CACHED_MAX = 1024  # the JSON of an endpoint with its metrics text is asked for at every request
 
 
@@ -37,6 +40,12 @@ class Cluster:
 
     def find(self, address: str) -> Endpoint | None:
         return next((endpoint for endpoint in self.endpoints if endpoint.address == address), None)
+
+    def named_by(self, headers: HeaderMap) -> Endpoint | None:
+        """The override_host policy: the first of the addresses in the header that is an endpoint here."""
+        named = headers.get(OVERRIDE_HEADER) or b""
+        found = (self.find(address.strip()) for address in named.decode("utf-8", "replace").split(","))
+        return next(filter(None, found), None)
 
     def next_endpoint(self) -> Endpoint | None:
         healthy = [endpoint for endpoint in self.endpoints if endpoint.health == HEALTHY]

@@ -23,7 +23,7 @@ class RespError(Exception):
 def encode_pairs(pairs: Sequence[Pair]) -> bytes:
     """u32le count; count x (u32le key length, u32le value length); then for each: key NUL value NUL."""
     head = [_U32.pack(len(pairs))]
-    body = []
+    body: list[bytes] = []
     for key, value in pairs:
         head.append(_U32_PAIR.pack(len(key), len(value)))
         body += (key, b"\0", value, b"\0")
@@ -44,7 +44,7 @@ def decode_pairs(data: bytes) -> list[Pair]:
     at = 4 + 8 * count
     if at > len(data):
         raise ValueError(f"{count} pairs need {at} bytes for their lengths, there are {len(data)}")
-    pairs = []
+    pairs: list[Pair] = []
     for key_size, value_size in _U32_PAIR.iter_unpack(data[4:at]):
         key_end = at + key_size
         end = key_end + 1 + value_size

@@ -8,7 +8,8 @@ import atexit
 import importlib
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 _FRESH_STANDARD_MODULES = ("logging", "random")
@@ -31,8 +32,27 @@ class FreshImport:
                 self._import_standard()
             return importlib.import_module(module_name)
         finally:
-            self._modules = {name: sys.modules.pop(name) for name in list(sys.modules) if self._is_ours(name)}
+            self._take_ours()
             sys.modules.update(outside)
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """While a callback runs, an import finds the modules of this VM."""
+        outside = {name: sys.modules[name] for name in self._modules if name in sys.modules}
+        sys.modules.update(self._modules)
+        count = len(sys.modules)
+        try:
+            yield
+        finally:
+            if len(sys.modules) != count:
+                self._take_ours()
+            else:
+                for name in self._modules:
+                    del sys.modules[name]
+            sys.modules.update(outside)
+
+    def _take_ours(self) -> None:
+        self._modules = {name: sys.modules.pop(name) for name in list(sys.modules) if self._is_ours(name)}
 
     def forget(self) -> None:
         """Cut what the interpreter still holds of this VM's logging."""

@@ -37,9 +37,12 @@ class Guest(Protocol):
 class Environment(Protocol):
     """Where a guest gets time, randomness and environment variables from."""
 
-    scheduler: Scheduler
-    random_bytes: Callable[[int], bytes]
-    variables: dict[str, str]
+    @property
+    def scheduler(self) -> Scheduler: ...
+    @property
+    def random_bytes(self) -> Callable[[int], bytes]: ...
+    @property
+    def variables(self) -> dict[str, str]: ...
 
 
 class GuestFactory(Protocol):

@@ -72,6 +72,10 @@ class NativeGuest:
         return name in self._exports
 
     def call(self, name: str, *arguments: int) -> int | None:
+        with self._import.inside():
+            return self._call(name, *arguments)
+
+    def _call(self, name: str, *arguments: int) -> int | None:
         dispatcher = self._dispatcher
         assert dispatcher is not None, "the plugin set no dispatcher"
         if name in _BITS:

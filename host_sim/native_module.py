@@ -79,7 +79,8 @@ class NativeModule:
         return encode_command(arguments)
 
     def decode_reply(self, data: bytes, /) -> RedisValue:
-        return self._plain(decode_reply(data))
+        value: RedisValue = self._plain(decode_reply(data))
+        return value
 
     def _plain(self, value: Any) -> Any:
         if isinstance(value, RespError) and self.dispatcher is not None:

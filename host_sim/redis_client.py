@@ -63,6 +63,11 @@ class RedisClient:
             self._connection = _Connection(self._backend, self.settings, self._scheduler)
         self._connection.call(query, done)
 
+    def flush(self) -> None:
+        """Send what is buffered now."""
+        if self._connection is not None:
+            self._connection.flush()
+
     def close(self) -> None:
         """Without telling the pending calls."""
         if self._connection is not None:
@@ -103,11 +108,11 @@ class _Connection:
         self._calls.append(call)
         self._unsent += query
         if len(self._unsent) > self._settings.buffer_size_max_bytes or not self._settings.flush_timeout_ms:
-            self._flush()
+            self.flush()
         elif self._flush_timer is None:
-            self._flush_timer = self._scheduler.call_later(self._settings.flush_timeout_ms, self._flush)
+            self._flush_timer = self._scheduler.call_later(self._settings.flush_timeout_ms, self.flush)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None

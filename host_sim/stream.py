@@ -20,8 +20,6 @@ from .records import Trace
 if TYPE_CHECKING:
     from .vm import Vm
 
-OVERRIDE_HEADER = b"x-gateway-destination-endpoint"  # what the envoy target's clusters take the endpoint from
-
 
 @dataclass(frozen=True, slots=True)
 class LocalReply:
@@ -84,8 +82,7 @@ class HttpStream:
         request_held = self.request.hold is not Hold.NONE and self.local_reply is None
         return request_held or self.response.hold is not Hold.NONE
 
-    @property
-    def upstream_wanted(self) -> bool:
+    def wants_upstream(self) -> bool:
         """False once a local reply or the end of the stream makes the upstream's answer useless."""
         return not self.closed and self.local_reply is None
 
@@ -101,12 +98,12 @@ class HttpStream:
 
     def request_body(self, data: bytes, end_of_stream: bool = True) -> None:
         with self.vm.entry():
-            if self.upstream_wanted:
+            if self.wants_upstream():
                 self.request.receive_data(data, end_of_stream)
 
     def request_trailers(self, trailers: Headers) -> None:
         with self.vm.entry():
-            if self.upstream_wanted:
+            if self.wants_upstream():
                 self.request.receive_trailers(HeaderMap(trailers).pairs())
 
     def abort(self) -> None:
@@ -118,23 +115,23 @@ class HttpStream:
 
     def response_headers(self, headers: Headers, end_of_stream: bool = True) -> None:
         with self.vm.entry():
-            if self.upstream_wanted:
+            if self.wants_upstream():
                 self.response.receive_headers(HeaderMap(headers).pairs(), end_of_stream)
 
     def response_body(self, data: bytes, end_of_stream: bool = True) -> None:
         with self.vm.entry():
-            if self.upstream_wanted:
+            if self.wants_upstream():
                 self.response.receive_data(data, end_of_stream)
 
     def response_trailers(self, trailers: Headers) -> None:
         with self.vm.entry():
-            if self.upstream_wanted:
+            if self.wants_upstream():
                 self.response.receive_trailers(HeaderMap(trailers).pairs())
 
     def upstream_failed(self, status: int, details: str, text: str) -> None:
         """The upstream cannot be reached or broke off: Envoy answers itself, or resets a begun response."""
         with self.vm.entry():
-            if self.upstream_wanted:
+            if self.wants_upstream():
                 self.reply(LocalReply(status, details, text.encode()))
 
     # What the gateway decides
@@ -276,11 +273,9 @@ class HttpStream:
             self.endpoint = cluster.find(self.override_host)
             self.overridden = self.endpoint is not None
         else:
-            named = headers.get(OVERRIDE_HEADER) if self.vm.target == "envoy" else None
-            for address in (named or b"").decode("utf-8", "replace").split(","):
-                self.endpoint = self.endpoint or cluster.find(address.strip())
-            self.overridden = self.endpoint is not None
-            self.endpoint = self.endpoint or cluster.next_endpoint()
+            named = cluster.named_by(headers) if self.vm.target == "envoy" else None
+            self.overridden = named is not None
+            self.endpoint = named or cluster.next_endpoint()
         if self.endpoint is None:
             self.reply(LocalReply(503, "no_healthy_upstream", b"no healthy upstream"))
             return False

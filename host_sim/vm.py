@@ -91,6 +91,7 @@ class Vm:
         self._next_token = 1
         self._http_calls: dict[int, _PendingHttpCall] = {}
         self._redis_calls: set[int] = set()
+        self.on_call_end: Callable[[], None] = lambda: None  # told when a callout's callback has run
         self.guest: Guest = factory(target, self, gateway)
         self._callbacks = {name for name in CALLBACKS if self.guest.exports(name)}
 
@@ -210,10 +211,10 @@ class Vm:
             trap = error
         finally:
             state.depth -= 1
-            state.effective_id = outer_id
+            served_id, state.effective_id = state.effective_id, outer_id
         spent = None if before is None else (self.guest.instructions or 0) - before
         record = CallbackRecord(export, arguments, result, spent)
-        self._trace_of(context_id).callbacks.append(record)
+        self._trace_of(served_id).callbacks.append(record)  # a reply for a stream: the stream's, not the root's
         if trap is not None:
             self._die(str(trap))
         while state.after and not state.depth:
@@ -356,6 +357,7 @@ class Vm:
             sizes = (len(headers), len(body), len(trailers))
         self.callback("proxy_on_http_call_response", pending.root_id, call_id, *sizes)
         self.callout = None
+        self.on_call_end()
 
     def start_redis_call(self, client: RedisClient, query: bytes) -> int:
         call_id = self.token(TOKEN_REDIS)
@@ -380,6 +382,7 @@ class Vm:
         self.callout = Callout(redis_reply=Buffer(reply, writable=False))
         self.callback("proxy_on_redis_call_response", root.context_id, call_id, status, len(reply))
         self.callout = None
+        self.on_call_end()
 
     def _context_id(self) -> int:
         context_id = self._next_context_id

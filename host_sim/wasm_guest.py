@@ -288,7 +288,7 @@ class WasmGuest:
         """Copy `data` into memory that the guest allocates; nothing is allocated for no bytes."""
         if not data:
             return 0
-        address = self._allocate(self._store, len(data)) & _MASK
+        address: int = self._allocate(self._store, len(data)) & _MASK
         if not address:
             raise MemoryFault(f"the guest has no memory for {len(data)} bytes")
         self._memory.write(address, data)

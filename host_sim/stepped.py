@@ -1,0 +1,103 @@
+"""The synchronous simulator for unit tests: time stands still, every reply is given by hand.
+
+sim = SteppedSimulator("my_filter:MyFilter", clusters={"llm": ["10.0.0.1:80"]}, redis={"redis": SteppedRedis()})
+stream = sim.open_stream()
+stream.request_headers({":method": "GET", ":path": "/", ":authority": "llm"})
+sim.deliver_redis(b"10.0.0.1:80")
+assert stream.endpoint.address == "10.0.0.1:80"
+sim.finish()
+"""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from proxywasm.enums import LogLevel
+
+from .abi import Target
+from .callouts import HttpCall, HttpResponse, SteppedCallouts
+from .clock import ManualScheduler
+from .errors import UsageError
+from .exchange import Exchange, observe
+from .gateway import Gateway, Plugin
+from .redis_backend import RedisBackend, ScriptedReply, SteppedRedis
+from .setup import Clusters, GuestSource, configuration_bytes, finish_vm, guest_factory, make_clusters
+from .stream import HttpStream
+from .vm import Vm
+
+
+class SteppedSimulator:
+    """Starts the plugin; LoadError if that fails. `gateway_options` are further fields of Gateway."""
+
+    def __init__(
+        self,
+        guest: GuestSource,
+        target: Target = "higress",
+        plugin_config: Mapping[str, Any] | str | bytes = b"",
+        clusters: Clusters | None = None,
+        redis: Mapping[str, RedisBackend | None] | None = None,
+        seed: int = 0,
+        fuel: bool = False,
+        **gateway_options: Any,
+    ) -> None:
+        self.scheduler = ManualScheduler()
+        self.callouts = SteppedCallouts()
+        self.redis = dict(redis or {})
+        named = make_clusters(clusters or {})
+        gateway_options.setdefault("cluster_name", next(iter(named), ""))
+        gateway_options.setdefault("log_level", LogLevel.DEBUG)
+        self.gateway = Gateway(
+            clusters=named,
+            redis=self.redis,
+            callouts=self.callouts,
+            scheduler=self.scheduler,
+            random_bytes=random.Random(seed).randbytes,
+            **gateway_options,
+        )
+        self.vm = Vm(guest_factory(guest, fuel), target, Plugin(configuration_bytes(plugin_config)), self.gateway)
+        self.vm.start()
+
+    def open_stream(self) -> HttpStream:
+        return self.vm.open_stream()
+
+    def advance(self, duration_ms: float) -> None:
+        """Let time pass: ticks, timeouts and buffered Redis queries fall due."""
+        self.scheduler.advance(duration_ms)
+
+    def redis_commands(self) -> list[list[bytes]]:
+        """What waits for a reply at the SteppedRedis backends, after the buffered queries were sent."""
+        return [command for backend in self._stepped() for command in backend.pending]
+
+    def deliver_redis(self, reply: ScriptedReply) -> None:
+        """Answer the oldest pending command: a value, Raw bytes, or Fault.DISCONNECT."""
+        for backend in self._stepped():
+            if backend.pending:
+                backend.reply(reply)
+                return
+        raise UsageError("no Redis command is pending")
+
+    def deliver_http(self, response: HttpResponse | None) -> HttpCall:
+        """Answer the oldest pending HTTP callout; None makes it fail."""
+        if not self.callouts.pending:
+            raise UsageError("no HTTP callout is pending")
+        call = self.callouts.pending.pop(0)
+        call.done(response)
+        return call
+
+    def observe(self, stream: HttpStream) -> Exchange:
+        return observe(stream)
+
+    def finish(self) -> None:
+        """End the plugin and free the VM; LeftoverError if something is open, paused or pending."""
+        try:
+            finish_vm(self.vm)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self.vm.close()
+
+    def _stepped(self) -> list[SteppedRedis]:
+        for client in self.vm.redis_clients.values():
+            client.flush()
+        return [backend for backend in self.redis.values() if isinstance(backend, SteppedRedis)]
