@@ -5,7 +5,8 @@ counted; nothing is searched when a context is deleted. So entries of deleted co
 when a table is full they are dropped, and if it is still full no further call is sent.
 """
 
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from .contexts import Context
 from .errors import TooManyPendingCalls
@@ -15,20 +16,12 @@ MAX_PENDING_CALLS = 16_384
 
 dropped_replies = Counter("proxywasm_dropped_replies")
 
-
-class Call(Protocol):
-    """What the tables hold."""
-
-    @property
-    def context(self) -> Context: ...
+Call = TypeVar("Call")
 
 
-AnyCall = TypeVar("AnyCall", bound=Call)
-
-
-def make_room(pending: dict[int, AnyCall]) -> None:
+def make_room(pending: dict[int, Call], context_of: Callable[[Call], Context]) -> None:
     """Called when `pending` is full. Raises TooManyPendingCalls if every entry still has its context."""
-    for call_id in [call_id for call_id, call in pending.items() if call.context.is_deleted]:
+    for call_id in [call_id for call_id, call in pending.items() if context_of(call).is_deleted]:
         del pending[call_id]
     if len(pending) >= MAX_PENDING_CALLS:
         raise TooManyPendingCalls(f"{len(pending)} calls are waiting for their replies")

@@ -28,7 +28,7 @@ class GrpcStream:
     def open(self, upstream: Text, service: Text, method: Text, metadata: Pairs = ()) -> None:
         """Raises errors.BadArgument, errors.InternalFailure or errors.TooManyPendingCalls."""
         if len(_streams) >= _pending.MAX_PENDING_CALLS:
-            _pending.make_room(_streams)
+            _pending.make_room(_streams, _context_of)
         self.stream_id = host.grpc_stream(upstream, service, method, metadata)
         _streams[self.stream_id] = self
 
@@ -90,7 +90,7 @@ def call(
     errors.InternalFailure or errors.TooManyPendingCalls.
     """
     if len(_calls) >= _pending.MAX_PENDING_CALLS:
-        _pending.make_room(_calls)
+        _pending.make_room(_calls, _context_of)
     call_id = host.grpc_call(upstream, service, method, metadata, message, timeout_ms)
     _calls[call_id] = _Call(context, callback)
     return call_id
@@ -100,6 +100,10 @@ def cancel(call_id: int) -> None:
     """Gives up a unary call; its callback is not called."""
     if _calls.pop(call_id, None) is not None:
         host.grpc_cancel(call_id)
+
+
+def _context_of(call: _Call | GrpcStream) -> Context:
+    return call.context
 
 
 def _enter(context: Context) -> bool:

@@ -71,7 +71,7 @@ def call(
     header), errors.InternalFailure (could not be sent) or errors.TooManyPendingCalls.
     """
     if len(_calls) >= _pending.MAX_PENDING_CALLS:
-        _pending.make_room(_calls)
+        _pending.make_room(_calls, lambda call: call.context)
     call_id = host.http_call(upstream, headers, body, trailers, timeout_ms)
     _calls[call_id] = _Call(context, callback)
     return call_id

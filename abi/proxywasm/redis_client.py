@@ -11,8 +11,9 @@ at most every INIT_RETRY_INTERVAL_MS. A call that got no reply does not cause th
 some versions of Higress close all connections of the worker at an init, with every call that waits on them.
 """
 
+import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from . import _pending
 from ._host import RedisValue, host
@@ -37,9 +38,20 @@ Callback: TypeAlias = Callable[[RedisValue], object]
 
 _REPLY_BUFFER = int(BufferType.REDIS_CALL_RESPONSE)
 
+_redis_call = host.redis_call
+_encode_command = host.encode_command
+_decode_reply = host.decode_reply
+_get_buffer_bytes = host.get_buffer_bytes
+_set_effective_context = host.set_effective_context
+
+_logger = logging.getLogger(__name__)
+
 
 class RedisScript:
-    """A Lua script, called by its SHA-1; Redis gets the source when it says that it does not know it."""
+    """A Lua script, called by its SHA-1; Redis gets the source when it says that it does not know it.
+
+    A command that runs it is (*script.by_sha, *keys, *arguments).
+    """
 
     __slots__ = ("by_sha", "by_source", "name")
 
@@ -90,38 +102,27 @@ class RedisClient:
     def call(
         self,
         context: Context,
-        arguments: Sequence[Argument],
+        command: Sequence[Argument],
         callback: Callback | None = None,
         orphan: Callback | None = None,
+        script: RedisScript | None = None,
     ) -> int:
         """Sends one command, for example ("GET", "key"). Returns the call's id.
 
-        Raises RedisUnreachable if it could not be sent: then no callback follows.
+        `script` is the one that the command runs by its SHA-1, if it does: then it is sent again with the source if
+        need be. Without a callback a failure is logged, at level INFO. Raises RedisUnreachable if the command could not
+        be sent; then no callback follows.
         """
-        return self._send(arguments, _Call(context, callback, orphan, self, None, ()))
-
-    def call_script(
-        self,
-        context: Context,
-        script: RedisScript,
-        arguments: Sequence[Argument],
-        callback: Callback | None = None,
-        orphan: Callback | None = None,
-    ) -> int:
-        """Runs a script; `arguments` are its keys and then its further arguments. The rest is as in `call`."""
-        return self._send((*script.by_sha, *arguments), _Call(context, callback, orphan, self, script, arguments))
-
-    def _send(self, command: Sequence[Argument], call: "_Call") -> int:
         if not self._is_ready:
             self._init_again()
         if len(_calls) >= _pending.MAX_PENDING_CALLS:
             _make_room()
         try:
-            call_id = host.redis_call(self.cluster, host.encode_command(command))
+            call_id = _redis_call(self.cluster, _encode_command(command))
         except HostError as error:
             self._is_ready = False
             raise RedisUnreachable(f"{self.cluster}: {error}") from error
-        _calls[call_id] = call
+        _calls[call_id] = (context, callback, orphan, self, script, command)
         return call_id
 
     def _init_again(self) -> None:
@@ -130,21 +131,16 @@ class RedisClient:
         self.init()
 
 
-class _Call(NamedTuple):
-    context: Context
-    callback: Callback | None
-    orphan: Callback | None
-    client: RedisClient
-    script: RedisScript | None
-    arguments: Sequence[Argument]
-
+# One is made for every request, so it is a plain tuple:
+# context, callback, orphan, client, script, command
+_Call: TypeAlias = tuple[Context, Callback | None, Callback | None, RedisClient, RedisScript | None, Sequence[Argument]]
 
 _calls: dict[int, _Call] = {}
 
 
 def _make_room() -> None:
     try:
-        _pending.make_room(_calls)
+        _pending.make_room(_calls, lambda call: call[0])
     except TooManyPendingCalls as error:
         raise RedisUnreachable(str(error)) from error
 
@@ -155,26 +151,20 @@ def on_response(root_id: int, call_id: int, status: int, response_size: int) -> 
     if call is None:
         _pending.dropped_replies.increment(1)
         return
-    context, callback, orphan, client, script, arguments = call
     value: RedisValue
     if status:
-        value = RedisUnreachable(f"{client.cluster}: no reply (connection failed, closed or timed out)")
+        value = RedisUnreachable(f"{call[3].cluster}: no reply (connection failed, closed or timed out)")
     else:
         try:
-            value = host.decode_reply(host.get_buffer_bytes(_REPLY_BUFFER, 0, response_size) or b"")
+            value = _decode_reply(_get_buffer_bytes(_REPLY_BUFFER, 0, response_size) or b"")
         except ValueError as error:
-            value = RedisProtocolError(f"{client.cluster}: {error}")
-        if isinstance(value, RedisReplyError):
-            text = str(value)
-            if text.startswith("NOAUTH"):
-                client._is_ready = False
-            elif script is not None and text.startswith("NOSCRIPT") and not context.is_deleted:
-                try:
-                    client._send((*script.by_source, *arguments), _Call(context, callback, orphan, client, None, ()))
-                except RedisError as error:
-                    value = error
-                else:
-                    return
+            value = RedisProtocolError(f"{call[3].cluster}: {error}")
+    if isinstance(value, RedisError):
+        again = _after_error(call, value)
+        if again is None:
+            return
+        value = again
+    context, callback, orphan, *_ = call
     if context.is_deleted:
         if orphan is None:
             _pending.dropped_replies.increment(1)
@@ -182,5 +172,24 @@ def on_response(root_id: int, call_id: int, status: int, response_size: int) -> 
             orphan(value)
     elif callback is not None:
         if not isinstance(context, RootContext):
-            host.set_effective_context(context.context_id)
+            _set_effective_context(context.context_id)
         callback(value)
+
+
+def _after_error(call: _Call, error: RedisError) -> RedisError | None:
+    """The error for the callback, or None if the command was sent again."""
+    context, callback, orphan, client, script, command = call
+    text = str(error)
+    if isinstance(error, RedisReplyError):
+        if text.startswith("NOAUTH"):
+            client._is_ready = False
+        elif script is not None and text.startswith("NOSCRIPT") and not context.is_deleted:
+            try:
+                client.call(context, (*script.by_source, *command[len(script.by_sha) :]), callback, orphan)
+            except RedisUnreachable as unreachable:
+                error = unreachable
+            else:
+                return None
+    if callback is None:
+        _logger.info("Redis, %s: %s", command[0], error)
+    return error

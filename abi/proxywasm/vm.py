@@ -58,6 +58,7 @@ class Vm:
     def __init__(self, root_class: type[RootContext]) -> None:
         self.root_class = root_class
         self.contexts: dict[int, Context] = {}
+        self.roots: dict[int, RootContext] = {}  # those of the contexts that are roots
         self.on_http_call_response = http_client.on_response
         self.on_redis_call_response = redis_client.on_response
         self.on_grpc_receive_initial_metadata = grpc_client.on_initial_metadata
@@ -73,8 +74,7 @@ class Vm:
         if not parent_id:
             self._create_root(context_id)
             return
-        root = self.contexts[parent_id]
-        assert isinstance(root, RootContext)
+        root = self.roots[parent_id]
         context_class = root.http_context or root.stream_context
         if context_class is not None:
             context = self.contexts[context_id] = context_class(context_id, root)
@@ -85,7 +85,7 @@ class Vm:
             random.seed()  # all VMs start from one snapshot, with one state of the generator
             self._is_seeded = True
         log.refresh_level()
-        root = self.contexts[context_id] = self.root_class(context_id)
+        root = self.contexts[context_id] = self.roots[context_id] = self.root_class(context_id)
         host.attach(context_id, _RootCallbacks(root), root._wanted | _ROOT_ALWAYS_WANTED)
 
     def on_delete(self, context_id: int) -> None:
@@ -94,6 +94,8 @@ class Vm:
         if context is not None:
             context.is_deleted = True
             host.detach(context_id)
+            if context_id in self.roots:
+                del self.roots[context_id]
 
     def on_exception(self, callback: str, context_id: int, error: BaseException) -> None:
         """Logs what a callback raised, and counts it. The host gets the callback's default."""

@@ -11,30 +11,39 @@ from collections.abc import Callable
 from itertools import count
 from random import getrandbits
 
-from proxywasm import HttpContext, RedisClient, RedisError, RedisUnreachable, RootContext
+from proxywasm import HttpContext, RedisClient, RedisUnreachable, RootContext
 
 from .scripts import ACQUIRE, RELEASE, RENEW, in_flight_keys
 
 LEASE_TTL_MS = 60_000
 RENEWAL_INTERVAL_MS = LEASE_TTL_MS // 3  # two renewals may fail before a lease expires
 MAX_LEASES_PER_RENEWAL = 256  # per call, so that no script runs long in Redis
-MAX_ROUTES = 1024  # whose keys are remembered at a time
+MAX_SCOPES = 1024  # remembered at a time
 WEIGHT = 1
 
-Keys = tuple[bytes, bytes, bytes]
-Callback = Callable[[object], object]
-
 _logger = logging.getLogger(__name__)
+
+
+class Scope:
+    """One route and cluster: the beginnings of the commands about it, up to what differs from call to call."""
+
+    __slots__ = ("acquire", "release", "renew")
+
+    def __init__(self, route: bytes, cluster: bytes, limit: int) -> None:
+        keys = in_flight_keys(route, cluster)
+        self.acquire = (*ACQUIRE.by_sha, *keys, WEIGHT, LEASE_TTL_MS, limit)
+        self.release = (*RELEASE.by_sha, *keys)
+        self.renew = (*RENEW.by_sha, *keys, LEASE_TTL_MS)
 
 
 class Lease:
     """One lease: asked for while `endpoint` is empty, held once it is known."""
 
-    __slots__ = ("endpoint", "id", "keys")
+    __slots__ = ("endpoint", "id", "scope")
 
-    def __init__(self, lease_id: str, keys: Keys) -> None:
+    def __init__(self, lease_id: str, scope: Scope) -> None:
         self.id = lease_id
-        self.keys = keys
+        self.scope = scope
         self.endpoint = ""
 
     def __repr__(self) -> str:
@@ -42,33 +51,38 @@ class Lease:
 
 
 class Leases:
-    """All leases of one root context. They outlive a new configuration, which replaces `client` and `limit`.
-
-    `limit` is the highest count that an endpoint may reach; 0 for no limit.
-    """
+    """All leases of one root context. They outlive a new configuration."""
 
     def __init__(self, root: RootContext, client: RedisClient, limit: int) -> None:
-        self.client = client
-        self.limit = limit
         self._root = root
         self._gateway = f"{getrandbits(64):016x}"
         self._numbers = count(1)
         self._held: dict[str, Lease] = {}
-        self._keys: dict[tuple[bytes, bytes], Keys] = {}
+        self.configure(client, limit)
+
+    def configure(self, client: RedisClient, limit: int) -> None:
+        """`limit` is the highest count that an endpoint may reach; 0 for no limit."""
+        self._client = client
+        self._limit = limit
+        self._scopes: dict[tuple[bytes, bytes], Scope] = {}
 
     def ask(
-        self, context: HttpContext, route: bytes, cluster: bytes, endpoints: tuple[str, ...], on_reply: Callback
+        self,
+        context: HttpContext,
+        route: bytes,
+        cluster: bytes,
+        endpoints: tuple[str, ...],
+        on_reply: Callable[[object], object],
     ) -> Lease:
         """Asks for a lease on the best of `endpoints`.
 
         `on_reply` gets the reply to acquire.lua or a RedisError, also if `context` is gone by then; it must call `hold`
-        or `give_back`. Raises RedisUnreachable if Redis could not be asked.
+        or `give_back`, unless no lease was granted. Raises RedisUnreachable if Redis could not be asked.
         """
-        keys = self._keys.get((route, cluster)) or self._remember_keys(route, cluster)
-        lease = Lease(f"{self._gateway}-{next(self._numbers)}", keys)
-        arguments: tuple[str | bytes | int, ...]
-        arguments = (*keys, lease.id, WEIGHT, LEASE_TTL_MS, self.limit, getrandbits(31), *endpoints)
-        self.client.call_script(context, ACQUIRE, arguments, on_reply, on_reply)
+        scope = self._scopes.get((route, cluster)) or self._new_scope(route, cluster)
+        lease = Lease(f"{self._gateway}-{next(self._numbers)}", scope)
+        command = (*scope.acquire, lease.id, getrandbits(31), *endpoints)
+        self._client.call(context, command, on_reply, on_reply, ACQUIRE)
         return lease
 
     def hold(self, lease: Lease, endpoint: str) -> None:
@@ -80,38 +94,30 @@ class Leases:
         """Ends the lease. If Redis cannot be told, the lease expires there."""
         self._held.pop(lease.id, None)
         try:
-            self.client.call_script(self._root, RELEASE, (*lease.keys, lease.id), self._on_given_back)
+            self._client.call(self._root, (*lease.scope.release, lease.id), script=RELEASE)
         except RedisUnreachable as error:
-            _logger.info("lease %s expires by itself, it could not be given back: %s", lease.id, error)
+            _logger.info("lease %s was not given back, it will expire: %s", lease.id, error)
 
     def renew(self) -> None:
         """Renews every lease that is held, in few calls."""
-        by_keys: dict[Keys, list[Lease]] = {}
+        by_scope: dict[Scope, list[Lease]] = {}
         for lease in self._held.values():
-            by_keys.setdefault(lease.keys, []).append(lease)
+            by_scope.setdefault(lease.scope, []).append(lease)
         try:
-            for keys, leases in by_keys.items():
+            for scope, leases in by_scope.items():
                 for start in range(0, len(leases), MAX_LEASES_PER_RENEWAL):
-                    self._renew(keys, leases[start : start + MAX_LEASES_PER_RENEWAL])
+                    self._renew(scope, leases[start : start + MAX_LEASES_PER_RENEWAL])
         except RedisUnreachable as error:
             _logger.warning("%d leases were not renewed: %s", len(self._held), error)
 
-    def _renew(self, keys: Keys, leases: list[Lease]) -> None:
-        arguments: list[str | bytes | int] = [*keys, LEASE_TTL_MS]
+    def _renew(self, scope: Scope, leases: list[Lease]) -> None:
+        command: list[str | bytes | int] = [*scope.renew]
         for lease in leases:
-            arguments += (lease.id, WEIGHT, lease.endpoint)
-        self.client.call_script(self._root, RENEW, arguments, self._on_renewed)
+            command += (lease.id, WEIGHT, lease.endpoint)
+        self._client.call(self._root, command, script=RENEW)
 
-    def _remember_keys(self, route: bytes, cluster: bytes) -> Keys:
-        if len(self._keys) >= MAX_ROUTES:
-            self._keys.clear()
-        keys = self._keys[route, cluster] = in_flight_keys(route, cluster)
-        return keys
-
-    def _on_given_back(self, reply: object) -> None:
-        if isinstance(reply, RedisError):
-            _logger.info("a lease expires by itself, it could not be given back: %s", reply)
-
-    def _on_renewed(self, reply: object) -> None:
-        if isinstance(reply, RedisError):
-            _logger.warning("leases were not renewed: %s", reply)
+    def _new_scope(self, route: bytes, cluster: bytes) -> Scope:
+        if len(self._scopes) >= MAX_SCOPES:
+            self._scopes.clear()
+        scope = self._scopes[route, cluster] = Scope(route, cluster, self._limit)
+        return scope

@@ -23,6 +23,7 @@ class AiLoadBalancer(RootContext):
 
     # Set by the first configuration that is good.
     leases: Leases
+    _client: RedisClient
 
     def __init__(self, context_id: int) -> None:
         super().__init__(context_id)
@@ -60,14 +61,14 @@ class AiLoadBalancer(RootContext):
 
     def _use_redis(self, redis: config.RedisConfig) -> None:
         if redis != self._redis:
-            client = RedisClient(redis.cluster, redis.username, redis.password, redis.timeout_ms, redis.database)
+            self._client = RedisClient(redis.cluster, redis.username, redis.password, redis.timeout_ms, redis.database)
             try:
-                client.init()
+                self._client.init()
             except RedisUnreachable as error:
                 _logger.warning("%sRedis is not ready, requests will try again: %s", root_prefix(self.plugin_id), error)
-            if self._redis is None:
-                self.leases = Leases(self, client, self.max_request_count)
-            self.leases.client = client
-            self._redis = redis
-        self.leases.limit = self.max_request_count
+        if self._redis is None:
+            self.leases = Leases(self, self._client, self.max_request_count)
+        else:
+            self.leases.configure(self._client, self.max_request_count)
+        self._redis = redis
         self.set_tick_period(RENEWAL_INTERVAL_MS)

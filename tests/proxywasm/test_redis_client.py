@@ -140,7 +140,7 @@ def test_an_exception_in_a_callback_is_guarded(redis, host):
 
 def test_a_script_goes_by_sha_and_by_source_if_redis_does_not_know_it(redis):
     script = redis.sdk.RedisScript("one", "return 1", 1)
-    call_id = redis.client.call_script(redis.stream, script, ("key", "argument"), redis.replies.append)
+    call_id = redis.client.call(redis.stream, (*script.by_sha, "key", "argument"), redis.replies.append, script=script)
     redis.reply(call_id, b"-NOSCRIPT No matching script.\r\n")
     assert redis.replies == []
     assert redis.sent() == [
@@ -152,7 +152,8 @@ def test_a_script_goes_by_sha_and_by_source_if_redis_does_not_know_it(redis):
 
 
 def test_a_redis_that_never_knows_a_script_does_not_cause_a_loop(redis):
-    call_id = redis.client.call_script(redis.stream, redis.sdk.RedisScript("x", "", 0), (), redis.replies.append)
+    script = redis.sdk.RedisScript("x", "", 0)
+    call_id = redis.client.call(redis.stream, script.by_sha, redis.replies.append, script=script)
     redis.reply(call_id, b"-NOSCRIPT\r\n")
     redis.reply(call_id + 4, b"-NOSCRIPT\r\n")
     assert len(redis.sent()) == 2
@@ -162,7 +163,7 @@ def test_a_redis_that_never_knows_a_script_does_not_cause_a_loop(redis):
 def test_a_script_is_not_sent_again_for_a_context_that_is_gone(redis, host):
     orphans = []
     script = redis.sdk.RedisScript("x", "", 0)
-    call_id = redis.client.call_script(redis.stream, script, (), redis.replies.append, orphans.append)
+    call_id = redis.client.call(redis.stream, script.by_sha, redis.replies.append, orphans.append, script)
     host.call("on_delete", 2)
     redis.reply(call_id, b"-NOSCRIPT\r\n")
     assert len(redis.sent()) == 1
@@ -170,10 +171,17 @@ def test_a_script_is_not_sent_again_for_a_context_that_is_gone(redis, host):
 
 
 def test_when_the_second_sending_fails_the_callback_hears_of_it(redis, host):
-    call_id = redis.client.call_script(redis.stream, redis.sdk.RedisScript("x", "", 0), (), redis.replies.append)
+    script = redis.sdk.RedisScript("x", "", 0)
+    call_id = redis.client.call(redis.stream, script.by_sha, redis.replies.append, script=script)
     host.answers["redis_call"] = redis.sdk.errors.host_error("proxy_redis_call", 10)
     redis.reply(call_id, b"-NOSCRIPT\r\n")
     assert isinstance(redis.replies[0], redis.sdk.RedisUnreachable)
+
+
+def test_the_failure_of_a_call_without_a_callback_is_logged(redis, host):
+    host.call("on_configure", 1, 0)
+    redis.reply(redis.client.call(redis.root, ("DEL", "key")), b"-ERR no\r\n")
+    assert host.named("log") == [(2, "Redis, DEL: ERR no")]
 
 
 def test_a_refused_call_raises_and_no_callback_follows(redis, host):

@@ -1,19 +1,16 @@
-"""What a policy decides about a request."""
+"""What a policy decides about a request. Named tuples: one is made for every request, and they cost least."""
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 
-@dataclass(frozen=True, slots=True)
-class Routed:
+class Routed(NamedTuple):
     """Send the request to `endpoint`, which has `in_flight` requests with this one."""
 
     endpoint: str
     in_flight: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(NamedTuple):
     """Answer 429: every endpoint has at least `lowest_in_flight` requests, and one more is above the limit."""
 
     lowest_in_flight: int

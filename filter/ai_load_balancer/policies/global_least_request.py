@@ -32,11 +32,13 @@ def read_reply(reply: object, endpoints: Sequence[str]) -> Decision:
 
     Raises MalformedReply.
     """
-    match reply:
-        case [int(position), int(in_flight)] if 0 < position <= len(endpoints) and in_flight > 0:
-            return Routed(endpoints[position - 1], in_flight)
-        case [0, int(lowest)] if lowest > 0:
-            return Rejected(lowest)
+    if type(reply) is list and len(reply) == 2:
+        position, in_flight = reply
+        if type(position) is int and type(in_flight) is int and in_flight > 0:
+            if 0 < position <= len(endpoints):
+                return Routed(endpoints[position - 1], in_flight)
+            if position == 0:
+                return Rejected(in_flight)
     raise MalformedReply(f"expected [1..{len(endpoints)} or 0, count > 0], found {_excerpt(reply)}")
 
 

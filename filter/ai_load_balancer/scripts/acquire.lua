@@ -3,10 +3,10 @@
 -- KEYS[1]     HASH  endpoint -> its in-flight count: the weights of its leases, summed
 -- KEYS[2]     HASH  lease id -> "<weight> <endpoint>"
 -- KEYS[3]     ZSET  lease id, scored by when the lease expires, in ms since the epoch by this server's clock
--- ARGV[1]     lease id, unique among all gateways
--- ARGV[2]     weight, an integer > 0
--- ARGV[3]     how long the lease lives unless it is renewed, ms
--- ARGV[4]     the highest count that an endpoint may reach; 0 for no limit
+-- ARGV[1]     weight, an integer > 0
+-- ARGV[2]     how long the lease lives unless it is renewed, ms
+-- ARGV[3]     the highest count that an endpoint may reach; 0 for no limit
+-- ARGV[4]     lease id, unique among all gateways
 -- ARGV[5]     a random integer in 0 .. 2^31-1, which decides among equals
 -- ARGV[6...]  the endpoints to choose from, at least one
 --
@@ -17,7 +17,7 @@ local MAX_REAPED = 64           -- expired leases dropped in one call
 local KEY_RETENTION_MS = 86400000  -- one day; any lease is far shorter
 
 local counts, leases, expiries = KEYS[1], KEYS[2], KEYS[3]
-local weight, limit = tonumber(ARGV[2]), tonumber(ARGV[4])
+local weight, limit, new_lease = tonumber(ARGV[1]), tonumber(ARGV[3]), ARGV[4]
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -49,8 +49,8 @@ end
 
 local chosen = equals[ARGV[5] % #equals + 1]
 local endpoint = ARGV[5 + chosen]
-redis.call('HSET', leases, ARGV[1], weight .. ' ' .. endpoint)
-redis.call('ZADD', expiries, now_ms + ARGV[3], ARGV[1])
+redis.call('HSET', leases, new_lease, weight .. ' ' .. endpoint)
+redis.call('ZADD', expiries, now_ms + ARGV[2], new_lease)
 local count = redis.call('HINCRBY', counts, endpoint, weight)
 for _, key in ipairs(KEYS) do
   redis.call('PEXPIRE', key, KEY_RETENTION_MS)
