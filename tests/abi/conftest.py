@@ -1,8 +1,7 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import wasmtime
-
 from proxywasm_build.plugin import Options, link_plugin
 from proxywasm_build.targets import CALLBACKS, HIGRESS
 
@@ -11,7 +10,7 @@ from .guest_build import build_guest
 
 
 @pytest.fixture(scope="session")
-def new_host() -> Iterator[Callable[[], raw_host.RawHost]]:
+def new_host() -> Callable[[], raw_host.RawHost]:
     """Makes hosts of the scripted guest: each one a new VM, with root context 1 and stream context 2."""
     component = build_guest("scripted", EXPORTS=sorted(CALLBACKS))
     linked = link_plugin(component, HIGRESS, Options(keep_c_modules=True))
@@ -25,7 +24,7 @@ def new_host() -> Iterator[Callable[[], raw_host.RawHost]]:
         host.call("proxy_on_context_create", 2, 1)
         return host
 
-    yield make
+    return make
 
 
 @pytest.fixture

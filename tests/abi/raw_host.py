@@ -4,7 +4,7 @@ host_sim has the semantics of a gateway; here the boundary itself is tested, als
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import wasmtime
 
@@ -15,7 +15,7 @@ OK, NOT_FOUND, EMPTY, INTERNAL_FAILURE = 0, 1, 7, 10
 INFO, ERROR = 2, 4
 FUEL = 1 << 60
 
-Answer = Callable[..., tuple[int, Any] | int]
+Answer: TypeAlias = Callable[..., tuple[Any, ...] | int]
 
 
 def engine() -> wasmtime.Engine:
@@ -45,15 +45,18 @@ class RawHost:
         linker = wasmtime.Linker(engine)
         for wanted in module.imports:
             assert isinstance(wanted.type, wasmtime.FuncType)
-            linker.define_func(wanted.module, wanted.name, wanted.type, self._import(wanted.name))
+            name = wanted.name or ""
+            linker.define_func(wanted.module, name, wanted.type, self._import(name))
         exports = linker.instantiate(self.store, module).exports(self.store)
-        self.exports = exports
-        self.memory = exports["memory"]
+        self.functions = {name: item for name, item in exports.items() if isinstance(item, wasmtime.Func)}
+        memory = exports["memory"]
+        assert isinstance(memory, wasmtime.Memory)
+        self.memory = memory
 
     # The guest's side
 
     def call(self, name: str, *arguments: int) -> Any:
-        result = self.exports[name](self.store, *arguments)
+        result = self.functions[name](self.store, *arguments)
         return result if result is None else result & 0xFFFF_FFFF
 
     def instructions(self, name: str, *arguments: int) -> int:

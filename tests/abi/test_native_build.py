@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-
 from proxywasm.callbacks import CONTEXT_CALLBACKS
 from proxywasm_build.targets import CALLBACKS, HIGRESS
 from proxywasm_build.wasm import module as wasm

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-
 from proxywasm.callbacks import CONTEXT_CALLBACKS
 from proxywasm_build.targets import CALLBACKS
 
@@ -64,7 +63,7 @@ class TestContextCallbacks:
             assert result == (0 if callback in STARTING else default(callback))
             level, text = host.log[1]
             assert level == ERROR
-            assert text.startswith(f"{callback} 2 TypeError('{callback}: expected int, bool or None as its result, not ")
+            assert f"TypeError('{callback}: expected int, bool or None as its result, not " in text
         else:
             assert len(host.log) == 1
 
@@ -98,18 +97,14 @@ class TestContextCallbacks:
 
 
 @pytest.mark.parametrize("name", DISPATCHED)
-class TestDispatcherCallbacks:
-    def test_goes_to_the_dispatcher(self, host, name):
-        del host.log[:]
-        assert host.call(name, 2, *numbers(name)) is None
-        assert host.log == [(INFO, f"{name.removeprefix('proxy_')}{(2, *numbers(name))}".replace(",)", ",)"))]
-
-    def test_an_exception(self, host, name):
-        if name == "proxy_on_context_create":
-            pytest.skip("the scripted dispatcher makes contexts itself")
-        host.script = "raise SystemExit(3)"
-        host.call(name, 2, *numbers(name))
-        assert host.log[-1] == (ERROR, f"{name.removeprefix('proxy_')} 2 SystemExit(3)")
+def test_other_callbacks_go_to_the_dispatcher(host: RawHost, name):
+    callback = name.removeprefix("proxy_")
+    del host.log[:]
+    assert host.call(name, 2, *numbers(name)) is None
+    assert host.log == [(INFO, f"{callback}{(2, *numbers(name))}")]
+    host.script = "raise SystemExit(3)"
+    host.call(name, 2, *numbers(name))
+    assert host.log[-1] == (ERROR, f"{callback} 2 SystemExit(3)")
 
 
 def test_end_of_stream_may_be_any_number(host: RawHost):
@@ -171,7 +166,7 @@ def test_the_table_of_contexts_against_a_dict(host: RawHost):
         "    def on_done(self): return self.answer\n"
         "for step in range(20_000):\n"
         "    # in waves, so that the table grows, empties, and fills again\n"
-        "    context_id = source.choice((source.randrange(3000), source.randrange(2**32)))\n"
+        "    context_id = 3 + source.choice((source.randrange(3000), source.randrange(2**32 - 3)))\n"
         "    if source.random() < (0.7 if step // 4000 % 2 == 0 else 0.2):\n"
         "        known[context_id] = [Tell(step), -1]\n"
         "        p.attach(context_id, *known[context_id])\n"
@@ -183,12 +178,10 @@ def test_the_table_of_contexts_against_a_dict(host: RawHost):
         "        p.detach(context_id) if context_id not in known else p.set_wanted(context_id, 1 << 6)\n"
         "kept['known'] = known"
     )
-    known = dict(eval(host.evaluate("{key: tell.answer for key, (tell, _) in kept['known'].items()}")))
+    known = dict(eval(host.evaluate("[(key, tell.answer) for key, (tell, _) in kept['known'].items()]")))
     assert len(known) > 500
-    for context_id in [*known, *range(3000)]:
-        if context_id not in (1, 2):
-            expected = known.get(context_id, 1)
-            assert host.call("proxy_on_done", context_id) == expected
+    for context_id in [*known, *range(3, 3003)]:
+        assert host.call("proxy_on_done", context_id) == known.get(context_id, 1)
 
 
 def test_every_vm_starts_from_the_snapshot(new_host):

@@ -2,7 +2,6 @@
 
 import pytest
 
-
 from .raw_host import EMPTY, INTERNAL_FAILURE, NOT_FOUND, OK, SIGNATURES, GuestError, RawHost
 
 NO_PAIRS = bytes(4)
@@ -138,11 +137,11 @@ def test_numbers_of_32_bits_pass(host: RawHost, number):
 
 def test_pairs_that_are_not_pairs_raise(host: RawHost):
     host.answers["proxy_get_header_map_pairs"] = lambda _: (OK, b"\x01\0\0\0")
-    with pytest.raises(GuestError, match="ValueError.*serialised pairs: truncated"):
+    with pytest.raises(GuestError, match=r"ValueError.*serialised pairs: truncated"):
         host.evaluate("p.get_header_map_pairs(0)")
 
 
 def test_a_dispatcher_that_makes_no_exception(host: RawHost):
     host.answers["proxy_done"] = lambda: INTERNAL_FAILURE
-    with pytest.raises(GuestError, match=r"TypeError.*dispatcher\.host_error: expected an exception as its result, not str"):
+    with pytest.raises(GuestError, match=r"TypeError.*dispatcher\.host_error: expected an exception"):
         host.run("handler['host_error'] = 'no exception'; p.done()")

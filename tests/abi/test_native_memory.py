@@ -100,7 +100,7 @@ class TestOddHosts:
 
     def test_a_callback_during_the_call(self, host, call):
         """Its allocations are its own, and so are its host calls."""
-        depth = []
+        depth: list[None] = []
 
         def answer(*_):
             depth.append(None)

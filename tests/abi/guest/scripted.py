@@ -50,7 +50,7 @@ class Context:
 class Dispatcher(Context):
     def on_context_create(self, context_id: int, parent_id: int) -> None:
         p.attach(context_id, Context(), ALL)
-        say(f"on_context_create{(context_id, parent_id)}")
+        run("on_context_create", (context_id, parent_id))
 
     def on_exception(self, callback: str, context_id: int, error: BaseException) -> None:
         p.log(ERROR, f"{callback} {context_id} {error!r}")
