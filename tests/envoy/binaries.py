@@ -32,11 +32,3 @@ def require_envoy(version: str) -> Path:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
-
-
-def require_artifact(target: str) -> Path:
-    """The module built for `target`; a missing one is a failure."""
-    module = _REPOSITORY / "dist" / f"ai-load-balancer.{target}.wasm"
-    if not module.is_file():
-        pytest.fail(f"{module.relative_to(_REPOSITORY)} is missing; `./build.sh` makes it")
-    return module

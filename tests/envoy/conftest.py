@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.envoy.binaries import NEWEST, require_artifact, require_envoy
+from tests.artifacts import require_artifact
+from tests.envoy.binaries import NEWEST, require_envoy
 from tests.envoy.envoy_config import Cluster, Plugin, bootstrap
 from tests.envoy.gateway import Gateway
 from tests.envoy.runner import run_envoy

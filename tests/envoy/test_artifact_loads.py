@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.envoy.binaries import HIGRESS_BASE, NEWEST, require_artifact, require_envoy
+from tests.artifacts import require_artifact
+from tests.envoy.binaries import HIGRESS_BASE, NEWEST, require_envoy
 from tests.envoy.conftest import plugin_configuration
 from tests.envoy.envoy_config import Cluster, Plugin, bootstrap
 from tests.envoy.runner import validate
