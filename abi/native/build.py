@@ -9,6 +9,7 @@ The same sources and the same ziglang give the same bytes.
 import argparse
 import importlib.metadata
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
@@ -40,9 +41,9 @@ def check_ziglang() -> None:
 
 
 def zig(*arguments: str, cwd: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ziglang", *arguments], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "ziglang", *arguments]
+    caches = {"ZIG_GLOBAL_CACHE_DIR": str(cwd / "cache"), "ZIG_LOCAL_CACHE_DIR": str(cwd / "cache")}
+    done = subprocess.run(command, cwd=cwd, env=os.environ | caches, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BuildError(f"zig {' '.join(arguments)} failed:\n{done.stderr}")
 
