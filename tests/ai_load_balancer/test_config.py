@@ -1,0 +1,163 @@
+"""The configuration: what is accepted, what is refused and how."""
+
+import json
+
+import pytest
+from ai_load_balancer.config import MAX_ENDPOINTS, parse
+from ai_load_balancer.config_reader import ConfigError
+
+REDIS = {"serviceFQDN": "redis.static", "servicePort": 6379}
+GOOD = {"lb_policy": "global_least_request", "lb_config": REDIS}
+LOCAL = {"lb_policy": "global_least_request", "endpoints": ["10.0.0.1:80", "[::1]:80"]}
+
+
+def parse_dict(config, has_redis=True):
+    return parse(json.dumps(config).encode(), has_redis)
+
+
+def errors(config, has_redis=True):
+    with pytest.raises(ConfigError) as caught:
+        parse_dict(config, has_redis)
+    return caught.value.errors
+
+
+def with_redis(**changes):
+    return {**GOOD, "lb_config": {**REDIS, **changes}}
+
+
+def test_the_defaults():
+    config = parse_dict(GOOD)
+    redis = config.policy.redis
+    assert redis is not None
+    assert redis.cluster == "outbound|6379||redis.static"
+    assert (redis.username, redis.password, redis.timeout_ms, redis.database) == ("", "", 3000, 0)
+    assert (config.policy.max_request_count, config.policy.endpoints, config.plugin_id) == (0, (), "")
+    assert config.warnings == ()
+
+
+def test_numbers_may_be_strings_and_strings_numbers():
+    policy = parse_dict(
+        with_redis(servicePort="6380", timeout="250", database=3.0, maxRequestCount="7", password=1234)
+    ).policy
+    assert policy.redis is not None
+    assert policy.redis.cluster == "outbound|6380||redis.static"
+    assert (policy.redis.timeout_ms, policy.redis.database, policy.redis.password) == (250, 3, "1234")
+    assert policy.max_request_count == 7
+
+
+def test_a_timeout_of_zero_is_the_default():
+    redis = parse_dict(with_redis(timeout=0)).policy.redis
+    assert redis is not None
+    assert redis.timeout_ms == 3000
+
+
+def test_keys_of_the_reference_that_have_no_effect_are_accepted():
+    config = parse_dict({**with_redis(cleanInterval=5, enableDetailLog=False), "lb_type": "endpoint"})
+    assert config.warnings == ()
+
+
+def test_unknown_keys_are_ignored_with_a_warning():
+    config = parse_dict({**with_redis(timeOut=5), "lbPolicy": "x", "_plugin_id_": "p"})
+    assert set(config.warnings) == {"lb_config.timeOut: unknown key, ignored", "lbPolicy: unknown key, ignored"}
+    assert config.plugin_id == "p"
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, ["lb_policy: is required, one of: global_least_request; found nothing"]),
+        ({**GOOD, "lb_policy": "fastest"}, ["lb_policy: is required, one of: global_least_request; found 'fastest'"]),
+        (
+            {**GOOD, "lb_policy": "prefix_cache"},
+            ["lb_policy: prefix_cache is not supported yet; supported: global_least_request"],
+        ),
+        ({**GOOD, "lb_type": "node"}, ["lb_type: expected one of endpoint, cluster, found 'node'"]),
+        (
+            {**GOOD, "lb_type": "cluster"},
+            ["lb_type: global_least_request chooses an endpoint: expected endpoint, found 'cluster'"],
+        ),
+        ({**GOOD, "lb_config": []}, ["lb_config: expected an object, found an array"]),
+        (
+            {**GOOD, "_rules_": [{}]},
+            ["_rules_: rules by route, domain or service are not supported yet; configure without them"],
+        ),
+        (with_redis(servicePort=None), ["lb_config.servicePort: is required: an integer from 1 to 65535"]),
+        (with_redis(servicePort=0), ["lb_config.servicePort: expected an integer from 1 to 65535, found 0"]),
+        (with_redis(servicePort="http"), ["lb_config.servicePort: expected an integer from 1 to 65535, found 'http'"]),
+        (with_redis(serviceFQDN=""), ["lb_config.serviceFQDN: is required, found ''"]),
+        (with_redis(serviceFQDN=["a"]), ["lb_config.serviceFQDN: expected a string, found an array"]),
+        (with_redis(timeout=True), ["lb_config.timeout: expected an integer from 0 to 600000, found True"]),
+        (with_redis(timeout=1.5), ["lb_config.timeout: expected an integer from 0 to 600000, found 1.5"]),
+        (with_redis(database=-1), ["lb_config.database: expected an integer from 0 to 2147483647, found -1"]),
+    ],
+)
+def test_an_error_names_the_key_what_was_found_and_what_is_allowed(config, expected):
+    found = errors(config)
+    assert found[: len(expected)] == expected
+    if config.get("lb_config") == REDIS:
+        assert len(found) == len(expected)
+
+
+def test_every_error_is_reported():
+    found = errors({"lb_policy": 1, "lb_type": 2, "lb_config": {"servicePort": "x", "timeout": []}})
+    assert sorted(error.split(":")[0] for error in found) == [
+        "lb_config.serviceFQDN",
+        "lb_config.servicePort",
+        "lb_config.timeout",
+        "lb_policy",
+        "lb_type",
+    ]
+
+
+def test_a_password_is_neither_in_errors_nor_in_the_repr():
+    assert errors(with_redis(password={"secret": "s3cret"})) == [
+        "lb_config.password: expected a string, found an object"
+    ]
+    assert "s3cret" not in repr(parse_dict(with_redis(password="s3cret")))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"", "the configuration is not JSON: "),
+        (b"{'a': 1}", "the configuration is not JSON: "),
+        (b"\xff\xfe\x00", "the configuration is not JSON: "),
+        (b"[1]", "the configuration must be a JSON object, found an array"),
+        (b"null", "the configuration must be a JSON object, found null"),
+        (b"[" * 200_000, "the configuration is nested too deeply to be read"),
+    ],
+)
+def test_what_is_no_json_object_is_refused(text, expected):
+    with pytest.raises(ConfigError) as caught:
+        parse(text, True)
+    assert caught.value.errors[0].startswith(expected)
+
+
+def test_without_redis_the_endpoints_are_listed():
+    config = parse_dict({**LOCAL, "lb_config": {"maxRequestCount": 5, **REDIS}}, has_redis=False)
+    assert config.policy.redis is None
+    assert config.policy.endpoints == ("10.0.0.1:80", "[::1]:80")
+    assert config.policy.max_request_count == 5
+    assert config.warnings == ()
+
+
+@pytest.mark.parametrize("value", [None, [], "10.0.0.1:80", {}])
+def test_without_redis_endpoints_are_required(value):
+    (error,) = errors({**LOCAL, "endpoints": value}, has_redis=False)
+    assert error.startswith('endpoints: is required here: an array of "ip:port", found ')
+
+
+@pytest.mark.parametrize(
+    "bad", ["10.0.0.1", "llm.local:80", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:x", "::1:80", ":80", "a, b:1", 80]
+)
+def test_an_endpoint_is_an_ip_and_a_port(bad):
+    (error,) = errors({**LOCAL, "endpoints": ["10.0.0.1:80", bad]}, has_redis=False)
+    assert error == f'endpoints[1]: expected "ip:port", found {bad!r}'
+
+
+def test_endpoints_are_distinct_and_bounded():
+    assert errors({**LOCAL, "endpoints": ["10.0.0.1:80"] * 2}, has_redis=False) == [
+        "endpoints[1]: 10.0.0.1:80 is listed twice"
+    ]
+    many = [f"10.0.0.1:{port}" for port in range(1, MAX_ENDPOINTS + 2)]
+    assert errors({**LOCAL, "endpoints": many}, has_redis=False) == ["endpoints: at most 1024 are allowed, found 1025"]

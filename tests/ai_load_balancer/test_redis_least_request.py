@@ -1,0 +1,355 @@
+"""global_least_request with Redis, step by step: every reply is written down. Each runs natively and in the module."""
+
+import json
+
+import pytest
+from proxywasm.enums import LogLevel
+
+from host_sim import Endpoint, Fault, LoadError, Raw, RespError, SteppedRedis, SteppedSimulator
+
+HOLD = 4  # StopAllIterationAndWatermark
+REDIS = "outbound|6379||redis.static"
+CLUSTER = "outbound|80||llm.dns"
+ENDPOINTS = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]
+HEADERS = {":method": "POST", ":path": "/v1/chat/completions", ":authority": "llm", "x-request-id": "id-7"}
+
+
+class Gateway:
+    """The stepped simulator with the filter in it."""
+
+    def __init__(self, guest, endpoints=ENDPOINTS, redis=None, max_request_count=0, **options):
+        self.redis = SteppedRedis()
+        lb_config = {"serviceFQDN": "redis.static", "servicePort": 6379, "maxRequestCount": max_request_count}
+        self.config = {"_plugin_id_": "lb-1", "lb_policy": "global_least_request", "lb_config": lb_config}
+        self.sim = SteppedSimulator(
+            guest,
+            "higress",
+            self.config,
+            clusters={CLUSTER: endpoints},
+            redis={REDIS: self.redis} if redis is None else redis,
+            **options,
+        )
+
+    def send(self, end_of_stream=True, headers=HEADERS):
+        stream = self.sim.open_stream()
+        stream.request_headers(headers, end_of_stream)
+        return stream
+
+    def respond(self, stream):
+        stream.response_headers({":status": "200"}, end_of_stream=True)
+
+    def reply(self, value):
+        """Answers the oldest command and returns it."""
+        command = self.commands()[0]
+        self.sim.deliver_redis(value)
+        return command
+
+    def commands(self):
+        return self.sim.redis_commands()
+
+    def release(self):
+        """Answers a command that must be a release, and returns the lease."""
+        command = self.reply(1)
+        assert command[0] == b"EVALSHA"
+        assert len(command) == 7, command
+        return command[-1]
+
+    def counter(self, rung, outcome):
+        name = f"ailb_decisions_total.policy.global_least_request.rung.{rung}.outcome.{outcome}"
+        return self.counters().get(name, 0)
+
+    def counters(self):
+        return self.sim.gateway.shared.metrics.values()
+
+    def warnings(self):
+        return [record.message for record in self.sim.gateway.logs if record.level >= LogLevel.WARN]
+
+    def finish(self):
+        assert self.commands() == []
+        assert "proxywasm_exceptions" not in self.counters()
+        self.sim.finish()
+
+
+@pytest.fixture
+def gateway(higress_guest):
+    gateway = Gateway(higress_guest)
+    yield gateway
+    gateway.finish()
+
+
+def lease_of(acquire):
+    return acquire[9]
+
+
+def test_a_request_is_held_routed_and_given_back(gateway):
+    stream = gateway.send()
+    assert stream.paused
+    assert gateway.sim.observe(stream).actions[0] == ("proxy_on_request_headers", HOLD)
+    acquire = gateway.reply([2, 1])
+    scope = "ailb:{route|outbound|80||llm.dns}:"
+    assert [part.decode() for part in acquire[2:9]] == [
+        "3", scope + "in_flight", scope + "leases", scope + "lease_expiries", "1", "60000", "0",
+    ]  # fmt: skip
+    assert [part.decode() for part in acquire[11:]] == ENDPOINTS
+    assert not stream.paused
+    assert (stream.endpoint.address, stream.overridden) == (ENDPOINTS[1], True)
+    assert gateway.commands() == []
+    gateway.respond(stream)
+    assert gateway.release() == lease_of(acquire)
+    assert gateway.counter("redis", "routed") == 1
+
+
+def test_a_request_with_a_body_reaches_the_endpoint_whole(gateway):
+    stream = gateway.send(end_of_stream=False)
+    stream.request_body(b"one", end_of_stream=False)
+    assert stream.paused
+    gateway.reply([3, 1])
+    stream.request_body(b"two", end_of_stream=True)
+    assert stream.upstream.body == b"onetwo"
+    assert stream.endpoint.address == ENDPOINTS[2]
+    gateway.respond(stream)
+    gateway.release()
+
+
+def test_every_lease_has_its_own_id(gateway):
+    streams = [gateway.send() for _ in range(3)]
+    leases = [lease_of(gateway.reply([1, i + 1])) for i in range(3)]
+    assert len(set(leases)) == 3
+    for stream in streams:
+        gateway.respond(stream)
+    assert [gateway.release() for _ in streams] == leases
+
+
+def test_redis_learns_the_scripts_when_it_does_not_know_them(gateway):
+    stream = gateway.send()
+    by_sha = gateway.reply(RespError("NOSCRIPT No matching script. Please use EVAL."))
+    assert stream.paused
+    by_source = gateway.reply([1, 1])
+    assert by_source[0] == b"EVAL"
+    assert by_source[1].startswith(b"-- Takes a lease")
+    assert by_source[2:] == by_sha[2:]
+    assert stream.endpoint.address == ENDPOINTS[0]
+    gateway.respond(stream)
+    gateway.reply(RespError("NOSCRIPT"))
+    assert gateway.reply(1)[:1] == [b"EVAL"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        (RespError("ERR something is wrong"), "redis_error"),
+        (RespError("WRONGTYPE Operation against a key"), "redis_error"),
+        ([4, 1], "redis_error"),
+        ([1], "redis_error"),
+        (None, "redis_error"),
+        (b"10.0.0.1:80", "redis_error"),
+    ],
+)
+def test_a_reply_that_is_no_decision_lets_the_request_through_and_gives_back(gateway, reply, outcome):
+    stream = gateway.send()
+    acquire = gateway.reply(reply)
+    assert not stream.paused
+    assert stream.endpoint is not None
+    assert not stream.overridden
+    assert gateway.release() == lease_of(acquire)  # perhaps it was taken
+    gateway.respond(stream)
+    assert gateway.counter("proxy", outcome) == 1
+    (warning,) = gateway.warnings()
+    assert warning.startswith("[ai-load-balancer] [lb-1] [id-7] ")
+
+
+@pytest.mark.parametrize("fault", [Fault.DISCONNECT, Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n")])
+def test_a_broken_connection_lets_the_request_through_and_gives_back(gateway, fault):
+    stream = gateway.send()
+    acquire = gateway.reply(fault)
+    assert not stream.paused
+    assert not stream.overridden
+    assert gateway.release() == lease_of(acquire)
+    gateway.respond(stream)
+    assert gateway.counter("proxy", "redis_unreachable") == 1
+
+
+def test_a_reply_that_never_comes_lets_the_request_through_after_the_timeout(gateway):
+    stream = gateway.send()
+    gateway.sim.advance(2999)
+    assert stream.paused
+    acquire = gateway.commands()[0]
+    gateway.sim.advance(2)
+    assert not stream.paused
+    while gateway.commands():
+        command = gateway.reply(1)
+    assert command[-1] == lease_of(acquire)
+    gateway.respond(stream)
+
+
+def test_a_client_that_goes_away_before_the_reply_leaves_nothing_behind(gateway):
+    stream = gateway.send()
+    stream.abort()
+    acquire = gateway.reply([1, 1])
+    assert gateway.release() == lease_of(acquire)
+    assert gateway.counter("redis", "client_gone") == 1
+
+
+def test_a_client_that_goes_away_after_the_reply_gives_back_once(gateway):
+    stream = gateway.send()
+    acquire = gateway.reply([1, 1])
+    stream.abort()
+    assert gateway.release() == lease_of(acquire)
+
+
+def test_a_client_that_goes_away_while_redis_learns_the_script(gateway):
+    stream = gateway.send()
+    gateway.reply(RespError("NOSCRIPT"))
+    stream.abort()
+    acquire = gateway.reply([1, 1])
+    assert gateway.release() == lease_of(acquire)
+
+
+def test_a_refused_override_lets_the_request_through_and_gives_back(higress_guest):
+    gateway = Gateway(higress_guest, endpoints=["not-an-ip:80"])
+    stream = gateway.send()
+    acquire = gateway.reply([1, 1])
+    assert not stream.paused
+    assert not stream.overridden
+    assert gateway.release() == lease_of(acquire)
+    assert gateway.counter("proxy", "override_refused") == 1
+    gateway.respond(stream)
+    gateway.finish()
+
+
+@pytest.mark.parametrize(
+    ("options", "outcome"),
+    [
+        ({"endpoints": []}, "no_healthy_endpoint"),
+        ({"endpoints": [Endpoint(ENDPOINTS[0], health="Unhealthy")]}, "no_healthy_endpoint"),
+        ({"route_name": ""}, "no_route"),
+        ({"redis": {}}, "redis_unreachable"),  # the gateway does not know the Redis cluster
+        ({"redis": {REDIS: None}}, "redis_unreachable"),  # it has no host
+    ],
+)
+def test_what_cannot_be_asked_does_not_hold_the_request(higress_guest, options, outcome):
+    gateway = Gateway(higress_guest, **options)
+    stream = gateway.send()
+    assert gateway.sim.observe(stream).actions[0] == ("proxy_on_request_headers", 0)
+    assert gateway.counter("proxy", outcome) == 1
+    stream.abort()
+    gateway.finish()
+
+
+def test_redis_that_appears_later_is_used(higress_guest):
+    redis = {}
+    gateway = Gateway(higress_guest, redis=redis)
+    gateway.send().abort()
+    assert gateway.counter("proxy", "redis_unreachable") == 1
+    gateway.sim.redis[REDIS] = gateway.redis
+    gateway.sim.gateway.redis = gateway.sim.redis
+    gateway.sim.advance(1001)
+    stream = gateway.send()
+    assert stream.paused
+    gateway.reply([1, 1])
+    gateway.respond(stream)
+    gateway.release()
+    gateway.finish()
+
+
+def test_only_healthy_endpoints_are_candidates(higress_guest):
+    endpoints = [Endpoint(ENDPOINTS[0], "Unhealthy"), Endpoint(ENDPOINTS[1]), Endpoint(ENDPOINTS[2], "Degraded")]
+    gateway = Gateway(higress_guest, endpoints=endpoints)
+    stream = gateway.send()
+    assert gateway.reply([1, 1])[11:] == [ENDPOINTS[1].encode()]
+    assert stream.endpoint.address == ENDPOINTS[1]
+    gateway.respond(stream)
+    gateway.release()
+    gateway.finish()
+
+
+def test_above_the_limit_the_answer_is_429(higress_guest):
+    gateway = Gateway(higress_guest, max_request_count=5)
+    stream = gateway.send()
+    acquire = gateway.reply([0, 5])
+    assert acquire[8] == b"5"
+    exchange = gateway.sim.observe(stream)
+    assert exchange.status == 429
+    assert exchange.body == b"Exceeded maximum request limit from ai-load-balancer."
+    assert gateway.counter("redis", "rejected") == 1
+    gateway.finish()
+
+
+def test_leases_are_renewed_while_their_requests_live(gateway):
+    streams = [gateway.send() for _ in range(2)]
+    leases = [lease_of(gateway.reply([i + 1, 1])) for i in range(2)]
+    gateway.sim.advance(20_000)
+    renew = gateway.reply(0)
+    assert renew[6:] == [b"60000", leases[0], b"1", ENDPOINTS[0].encode(), leases[1], b"1", ENDPOINTS[1].encode()]
+    gateway.respond(streams[0])
+    gateway.release()
+    gateway.sim.advance(20_000)
+    assert gateway.reply(0)[7] == leases[1]
+    gateway.respond(streams[1])
+    gateway.release()
+    gateway.sim.advance(20_000)
+    assert gateway.commands() == []
+
+
+def test_renewals_are_sent_in_bounded_batches(gateway):
+    streams = [gateway.send() for _ in range(300)]
+    for _ in streams:
+        gateway.reply([1, 1])
+    gateway.sim.advance(20_000)
+    assert [len(gateway.reply(0)) for _ in gateway.commands()] == [7 + 3 * 256, 7 + 3 * 44]
+    for stream in streams:
+        gateway.respond(stream)
+        gateway.release()
+
+
+def test_a_release_that_fails_is_logged_and_the_lease_expires(gateway):
+    stream = gateway.send()
+    gateway.reply([1, 1])
+    gateway.respond(stream)
+    gateway.reply(RespError("LOADING Redis is loading the dataset in memory"))
+    assert gateway.commands() == []
+    gateway.sim.advance(20_000)
+    assert gateway.commands() == []  # what was given back is not renewed
+
+
+def test_the_buffering_of_the_host_is_switched_off(gateway):
+    (init,) = [record for record in gateway.sim.vm.trace.host_calls if record.function == "proxy_redis_init"]
+    assert init.arguments[0] == f"{REDIS}?db=0&buffer_flush_timeout=0&max_buffer_size_before_flush=0".encode()
+
+
+def test_a_bad_configuration_is_refused_with_every_error(higress_guest):
+    with pytest.raises(LoadError) as caught:
+        SteppedSimulator(higress_guest, "higress", {"_plugin_id_": "lb-1", "lb_policy": "x", "lb_config": {}})
+    for key in ("lb_policy", "lb_config.serviceFQDN", "lb_config.servicePort"):
+        assert f"[ai-load-balancer] [nil] [nil] configuration: {key}: " in str(caught.value)
+
+
+def configure(gateway, config):
+    """A further configuration of the same root context: what on_configure returns."""
+    vm = gateway.sim.vm
+    text = json.dumps(config).encode()
+    object.__setattr__(vm.plugin, "configuration", text)
+    with vm.entry():
+        return vm.callback("proxy_on_configure", vm.root.context_id, len(text), default=1)
+
+
+def test_a_bad_second_configuration_keeps_the_running_one(gateway):
+    assert configure(gateway, {"lb_policy": "nonsense"}) == 0
+    stream = gateway.send()
+    gateway.reply([1, 1])
+    gateway.respond(stream)
+    gateway.release()
+
+
+def test_a_second_configuration_takes_over_and_keeps_the_leases(gateway):
+    stream = gateway.send()
+    lease = lease_of(gateway.reply([1, 1]))
+    gateway.config["lb_config"]["maxRequestCount"] = 9
+    assert configure(gateway, gateway.config) == 1
+    other = gateway.send()
+    assert gateway.reply([0, 9])[8] == b"9"
+    gateway.sim.advance(20_000)
+    assert gateway.reply(0)[7] == lease
+    gateway.respond(stream)
+    assert gateway.release() == lease
+    assert gateway.sim.observe(other).status == 429
