@@ -130,12 +130,15 @@ unlock() { exec 9>&-; }
 artifacts() {
     lock
     install_project
-    local hash target
+    local hash target pid pids=() status=0
     hash=$(content_hash abi filter requirements/run.lock)
     for target in "${TARGETS[@]}"; do
-        build_artifact "$target" "$hash"
+        build_artifact "$target" "$hash" & # each takes one core and about 400 MB
+        pids+=($!)
     done
+    for pid in "${pids[@]}"; do wait "$pid" || status=$?; done
     unlock
+    ((status == 0)) || die "an artifact could not be built"
 }
 
 build_artifact() { # target hash
@@ -144,7 +147,7 @@ build_artifact() { # target hash
     say "$wasm"
     rm -f "$stamp"
     mkdir -p dist
-    .venv/bin/proxywasm build "$PLUGIN" --python-path filter --target "$1" -o "$wasm"
+    .venv/bin/proxywasm build "$PLUGIN" --python-path filter --target "$1" -o "$wasm" 2>&1 | sed -u "s/^/    $1: /" >&2
     echo "$2" >"$stamp"
 }
 
