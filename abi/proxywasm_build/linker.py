@@ -53,11 +53,12 @@ class Synthetic:
 
     name: str
     type: FuncType
-    code: "tuple[bytes | Callable_ | StackPointer, ...]" = field(compare=False)
+    code: "Code" = field(compare=False)
     i32_locals: int = field(default=0, compare=False)
 
 
 Callable_ = Function | HostImport | Synthetic
+Code = tuple[bytes | Callable_ | StackPointer, ...]
 
 
 @dataclass(slots=True)

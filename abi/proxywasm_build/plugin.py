@@ -61,7 +61,7 @@ def _link(linker: Linker, target: Target, options: Options) -> Linked:
         pruned = result.modules
         plan.replacements |= result.replacements
     if options.stack_charge:
-        plan.wrappers = stack_guard.wrappers(linker, options.stack_charge)
+        plan.wrappers = stack_guard.wrappers(linker, data, options.stack_charge)
     scrubbed = 0 if options.keep_free_heap else heap.scrub(linker)
     return Linked(linker.link(plan), tuple(plan.exports), pruned, scrubbed)
 

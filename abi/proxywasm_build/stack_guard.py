@@ -8,18 +8,22 @@ gets a wrapper that takes some more of the shadow stack for as long as it runs: 
 import re
 
 from .errors import BuildError
-from .linker import Function, Linker, StackPointer, Synthetic
+from .linker import Code, Function, Linker, StackPointer, Synthetic
 from .prune import LIBPYTHON
+from .static_data import StaticData
 from .wasm import assembler as asm
 
 # Bytes of shadow stack per level. Measured: see tests/abi/test_stack_guard.py.
 CHARGE = 512
 
+# CPython itself does not watch these; their wrappers do, and return this when the stack is used up.
+_UNWATCHED = {"PyObject_Hash": -1}
+
 _RECURSIVE = re.compile(
     r"_PyEval_EvalFrameDefault|_PyEval_Vector|_PyFunction_Vectorcall"
     r"|_PyObject_MakeTpCall|_PyObject_Call|PyObject_Call|_PyObject_Call_Prepend|PyObject_Vectorcall"
     r"|PyObject_Repr|PyObject_Str|PyObject_Format|PyObject_ASCII"
-    r"|PyObject_RichCompare|PyObject_Hash|PyObject_GetAttr|PyObject_IsInstance|PyObject_IsSubclass|object_isinstance"
+    r"|PyObject_RichCompare|PyObject_GetAttr|PyObject_IsInstance|PyObject_IsSubclass|object_isinstance"
     r"|abstract_issubclass|object_recursive_isinstance|_PyObject_GenericGetAttrWithDict|PyObject_GetIter"
     r"|slot_tp_\w+|_Py_slot_tp_getattr_hook|call_attribute|vectorcall_method|lookup_\w+"
     r"|_Py_Dealloc|subtype_dealloc|list_dealloc|tuple_dealloc|dict_dealloc|_PyTuple_\w*dealloc|frame_dealloc|gen_dealloc"
@@ -30,7 +34,7 @@ _RECURSIVE = re.compile(
 )
 
 
-def wrappers(linker: Linker, charge: int = CHARGE) -> dict[Function, Synthetic]:
+def wrappers(linker: Linker, data: StaticData, charge: int = CHARGE) -> dict[Function, Synthetic]:
     """A wrapper for each recursive function of CPython. Raises BuildError if none is found."""
     library = linker.library(LIBPYTHON)
     found: dict[Function, Synthetic] = {}
@@ -38,21 +42,30 @@ def wrappers(linker: Linker, charge: int = CHARGE) -> dict[Function, Synthetic]:
         if _RECURSIVE.fullmatch(name):
             function = Function(library, index)
             found[function] = _wrapper(linker, function, f"guard {name} {index}", charge)
+    for name, failure in _UNWATCHED.items():
+        function = linker.exported(library, name)
+        enter = linker.exported(library, "Py_EnterRecursiveCall")
+        where, _ = data.text(f" in {name}\0")
+        found[function] = _wrapper(linker, function, f"guard {name}", charge, _check(enter, where, failure, charge))
     if not found:
         raise BuildError(f"function names were expected in {LIBPYTHON}; use the pinned componentize-py")
     return found
 
 
-def _wrapper(linker: Linker, function: Function, name: str, charge: int) -> Synthetic:
+def _wrapper(linker: Linker, function: Function, name: str, charge: int, check: Code = ()) -> Synthetic:
     type_ = linker.type_of(function)
-    get, put = StackPointer(), StackPointer(set=True)
     arguments = (asm.local_get(index) for index in range(len(type_.params)))
-    return Synthetic(
-        name,
-        type_,
-        (
-            *(get, asm.i32_const(charge), asm.I32_SUB, put),
-            *(*arguments, function),
-            *(get, asm.i32_const(charge), asm.I32_ADD, put),
-        ),
-    )
+    return Synthetic(name, type_, (*_move_stack(charge, asm.I32_SUB), *check, *arguments, function, *_release(charge)))
+
+
+def _move_stack(charge: int, operation: bytes) -> Code:
+    return StackPointer(), asm.i32_const(charge), operation, StackPointer(set=True)
+
+
+def _release(charge: int) -> Code:
+    return _move_stack(charge, asm.I32_ADD)
+
+
+def _check(enter: Function, where: int, failure: int, charge: int) -> Code:
+    """Returns `failure` if `enter` has raised RecursionError."""
+    return asm.i32_const(where), enter, asm.IF, *_release(charge), asm.i32_const(failure), asm.RETURN, asm.END

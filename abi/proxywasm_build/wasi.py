@@ -12,7 +12,7 @@ import re
 
 from .component import Lowered
 from .errors import BuildError
-from .linker import Callable_, HostImport, Linker, Synthetic
+from .linker import Code, HostImport, Linker, Synthetic
 from .static_data import StaticData
 from .targets import Target
 from .wasm import assembler as asm
@@ -35,9 +35,6 @@ _ERROR_OFFSETS = [
     (4, r"(udp-socket\.stream|accept|finish-connect|local-address|remote-address|keep-alive-count|receive)$"),
     (4, r"(resolve-addresses|resolve-next-address|create-tcp-socket|create-udp-socket)$"),
 ]
-
-Code = tuple[bytes | Callable_, ...]
-
 
 class WasiStubs:
     """Makes the functions that replace lowered WASI imports."""

@@ -2,6 +2,7 @@
 
 from .encoding import s32, u32
 
+IF, RETURN, END = b"\x04\x40", b"\x0f", b"\x0b"
 SELECT = b"\x1b"
 I32_ADD, I32_SUB, I32_EQ = b"\x6a", b"\x6b", b"\x46"
 I32_WRAP_I64 = b"\xa7"
