@@ -237,7 +237,7 @@ def test_what_cannot_be_asked_does_not_hold_the_request(higress_guest, options, 
 
 
 def test_redis_that_appears_later_is_used(higress_guest):
-    redis = {}
+    redis: dict[str, SteppedRedis] = {}
     gateway = Gateway(higress_guest, redis=redis)
     gateway.send().abort()
     assert gateway.counter("proxy", "redis_unreachable") == 1

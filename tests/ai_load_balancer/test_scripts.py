@@ -67,7 +67,7 @@ def test_the_least_loaded_endpoint_is_taken_and_counted(leases):
 
 
 def test_equals_are_drawn_uniformly(leases):
-    drawn = Counter()
+    drawn: Counter[str] = Counter()
     for i in range(3000):
         drawn[leases.acquire(f"lease-{i}")[0]] += 1
         leases.release(f"lease-{i}")

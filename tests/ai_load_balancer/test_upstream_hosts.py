@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from ai_load_balancer import upstream_hosts
 from ai_load_balancer.upstream_hosts import MAX_CLUSTERS, UpstreamHosts, healthy_endpoints, is_healthy
+from proxywasm import higress
 
 # Metrics text that says the opposite of the status, in the words of the description.
 MISLEADING = 'note{text="\\"health_status\\":\\"Healthy\\"", "health_status":"Healthy"} 1'
@@ -40,7 +40,7 @@ def decoded(monkeypatch):
         decoded.append(answer)
         return [(answer.decode(), '{"health_status":"Healthy"}')]
 
-    monkeypatch.setattr(upstream_hosts.higress, "decode_upstream_hosts", decode)
+    monkeypatch.setattr(higress, "decode_upstream_hosts", decode)
     return decoded
 
 
