@@ -107,18 +107,14 @@ class _Parser:
 
     def parse(self, data: bytes) -> Component:
         reader = Reader(data, 8)
-        handlers = {
-            1: lambda body: self.component.modules.append(parse(body.bytes(body.end - body.pos))),
-            2: lambda body: body.vec(lambda: self.core_instance(body)),
-            5: lambda body: body.vec(lambda: self.instance(body)),
-            6: lambda body: body.vec(lambda: self.alias(body)),
-            8: lambda body: body.vec(lambda: self.canonical(body)),
-            10: lambda body: body.vec(lambda: self.imported(body)),
-        }
+        entries = {2: self.core_instance, 5: self.instance, 6: self.alias, 8: self.canonical, 10: self.imported}
         while reader:
             section, body = reader.byte(), reader.sub()
-            if section in handlers:
-                handlers[section](body)
+            if section == 1:
+                self.component.modules.append(parse(body.bytes(body.end - body.pos)))
+            elif section in entries:
+                for _ in range(body.u32()):
+                    entries[section](body)
         return self.component
 
     def core_instance(self, reader: Reader) -> None:

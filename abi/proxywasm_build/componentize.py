@@ -22,13 +22,28 @@ def componentize(sources: Path, workspace: Path) -> bytes:
     wit.mkdir()
     (wit / "plugin.wit").write_text(WIT)
     output = workspace / "component.wasm"
-    # componentize-py also mounts the site-packages of $VIRTUAL_ENV, and without one looks for another: give it a bare one.
+    # componentize-py also mounts the site-packages of $VIRTUAL_ENV, and without one looks for another: a bare one.
     site_packages = workspace / "venv" / "lib" / "python3" / "site-packages"
     site_packages.mkdir(parents=True)
     command = [sys.executable, "-c", "import componentize_py; componentize_py.script()"]
-    command += ["-d", str(wit), "-w", "plugin", "componentize", "-p", str(sources), "-o", str(output), "proxywasm_entry"]
+    command += [
+        "-d",
+        str(wit),
+        "-w",
+        "plugin",
+        "componentize",
+        "-p",
+        str(sources),
+        "-o",
+        str(output),
+        "proxywasm_entry",
+    ]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIPENV"))}
-    environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "VIRTUAL_ENV": str(workspace / "venv"), "RUST_BACKTRACE": "0"}
+    environment |= {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "VIRTUAL_ENV": str(workspace / "venv"),
+        "RUST_BACKTRACE": "0",
+    }
     try:
         done = subprocess.run(
             command, cwd=workspace, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
@@ -46,7 +61,9 @@ def _check_version() -> None:
     except importlib.metadata.PackageNotFoundError:
         found = "none"
     if found != VERSION:
-        raise BuildError(f"componentize-py {VERSION} was expected, found {found}; pip install componentize-py=={VERSION}")
+        raise BuildError(
+            f"componentize-py {VERSION} was expected, found {found}; pip install componentize-py=={VERSION}"
+        )
 
 
 def _explain(output: str) -> str:

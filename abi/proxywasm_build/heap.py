@@ -8,7 +8,7 @@ three flags, of which 2 says "in use"; a free chunk keeps up to 24 bytes of list
 """
 
 from .errors import BuildError
-from .linker import PAGE, Linker
+from .program import PAGE, Program
 from .wasm.module import GLOBAL_KIND
 
 _IN_USE = 2
@@ -20,16 +20,16 @@ _SMALL_MAX = 256  # chunks below this are in lists
 _CHUNKS_MIN = 1000  # CPython's heap has tens of thousands: fewer means that this is not one
 
 
-def scrub(linker: Linker) -> int:
+def scrub(program: Program) -> int:
     """Clears the free chunks and the dead stack in the memory image; returns how many bytes were not zero before.
 
     Raises BuildError if the heap is not laid out as expected.
     """
-    memory = linker.memory
+    memory = program.memory
     before = memory.count(0)
-    stack_pointer = _global(linker, "__stack_pointer")
+    stack_pointer = _global(program, "__stack_pointer")
     memory[:stack_pointer] = bytes(stack_pointer)
-    for start, size in _free_chunks(linker):
+    for start, size in _free_chunks(program):
         links = start + (_LINKS_SMALL if size < _SMALL_MAX else _LINKS_LARGE)
         end = start + size
         if links < end:
@@ -37,19 +37,19 @@ def scrub(linker: Linker) -> int:
     return memory.count(0) - before
 
 
-def _global(linker: Linker, name: str) -> int:
-    kind, index = linker.modules[linker.main].exports[name]
+def _global(program: Program, name: str) -> int:
+    kind, index = program.modules[program.main].exports[name]
     assert kind == GLOBAL_KIND
-    return linker.global_value(linker.main, index)
+    return program.global_value(program.main, index)
 
 
-def _free_chunks(linker: Linker) -> list[tuple[int, int]]:
+def _free_chunks(program: Program) -> list[tuple[int, int]]:
     """(address, size) of all free chunks."""
-    chunk = (_global(linker, "__heap_base") + 15) // 16 * 16 + _HEADER_SIZE
+    chunk = (_global(program, "__heap_base") + 15) // 16 * 16 + _HEADER_SIZE
     free: list[tuple[int, int]] = []
     count = 0
-    end = len(linker.memory)
-    while chunk + _HEADER_SIZE <= end and (head := linker.word(chunk + 4)) != 0:
+    end = len(program.memory)
+    while chunk + _HEADER_SIZE <= end and (head := program.word(chunk + 4)) != 0:
         size = head & ~_FLAGS
         if size < _LINKS_SMALL or chunk + size > end:
             raise BuildError(_unexpected(f"a chunk of {size} bytes at {chunk:#x}"))

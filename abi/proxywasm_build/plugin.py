@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from . import heap, prune, stack_guard
 from .component import parse_component
 from .errors import BuildError
-from .linker import Callable_, Function, HostImport, Linker, Plan, Synthetic
+from .functions import Callable_, Function, HostImport, Synthetic
+from .linker import Plan, link
+from .program import Program
 from .static_data import StaticData
 from .targets import CALLBACKS, Target
 from .wasi import WasiStubs
@@ -39,58 +41,58 @@ class Linked:
 def link_plugin(component: bytes, target: Target, options: Options) -> Linked:
     """Raises BuildError if the component is not that of a plugin, or wants what the target lacks."""
     try:
-        return _link(Linker(parse_component(component)), target, options)
+        return _link(Program(parse_component(component)), target, options)
     except Malformed as error:
         raise BuildError(
             f"the component holds code that this linker does not know: {error}; use the pinned componentize-py"
         ) from error
 
 
-def _link(linker: Linker, target: Target, options: Options) -> Linked:
-    extension = linker.library(EXTENSION)
-    manifest = _read_manifest(linker, extension)
-    data = StaticData(linker)
-    wasi = WasiStubs(linker, target, data)
+def _link(program: Program, target: Target, options: Options) -> Linked:
+    extension = program.library(EXTENSION)
+    manifest = _read_manifest(program, extension)
+    data = StaticData(program)
+    wasi = WasiStubs(program, target, data)
     plan = Plan(lowered=wasi.stub, drop_handle=wasi.drop_handle(), keep_names=options.keep_names)
-    plan.replacements = _host_functions(linker, extension, target)
-    plan.exports = _exports(linker, extension, target, manifest["exports"])
+    plan.replacements = _host_functions(program, extension, target)
+    plan.exports = _exports(program, extension, target, manifest["exports"])
     pruned: tuple[str, ...] = ()
     if not options.keep_c_modules:
         log = HostImport("env", "proxy_log", target.env["proxy_log"])
-        result = prune.prune(linker, manifest["modules"], log, data)
+        result = prune.prune(program, manifest["modules"], log, data)
         pruned = result.modules
         plan.replacements |= result.replacements
     if options.stack_charge:
-        plan.wrappers = stack_guard.wrappers(linker, data, options.stack_charge)
-    scrubbed = 0 if options.keep_free_heap else heap.scrub(linker)
-    return Linked(linker.link(plan), tuple(plan.exports), pruned, scrubbed)
+        plan.wrappers = stack_guard.wrappers(program, data, options.stack_charge)
+    scrubbed = 0 if options.keep_free_heap else heap.scrub(program)
+    return Linked(link(program, plan), tuple(plan.exports), pruned, scrubbed)
 
 
-def _read_manifest(linker: Linker, extension: int) -> dict[str, list[str]]:
+def _read_manifest(program: Program, extension: int) -> dict[str, list[str]]:
     """What the plugin left in the guest's memory with `set_manifest`: see proxywasm.vm.start."""
-    address = linker.word(linker.data_address(extension, "proxywasm_manifest"))
-    size = linker.word(linker.data_address(extension, "proxywasm_manifest_size"))
-    if not 0 < size <= _MANIFEST_SIZE_MAX or address + size > len(linker.memory):
+    address = program.word(program.data_address(extension, "proxywasm_manifest"))
+    size = program.word(program.data_address(extension, "proxywasm_manifest_size"))
+    if not 0 < size <= _MANIFEST_SIZE_MAX or address + size > len(program.memory):
         raise BuildError("the plugin was imported but not started: proxywasm.vm.start left no manifest")
-    manifest: dict[str, list[str]] = json.loads(linker.memory[address : address + size])
+    manifest: dict[str, list[str]] = json.loads(program.memory[address : address + size])
     return manifest
 
 
-def _host_functions(linker: Linker, extension: int, target: Target) -> dict[Function, Callable_]:
+def _host_functions(program: Program, extension: int, target: Target) -> dict[Function, Callable_]:
     """The extension's stubs of host calls that this target has, with the imports that take their place."""
     replacements: dict[Function, Callable_] = {}
-    for name, (kind, _) in linker.modules[extension].exports.items():
+    for name, (kind, _) in program.modules[extension].exports.items():
         if kind != FUNC_KIND or name not in target.env:
             continue
-        stub = linker.exported(extension, name)
-        if linker.type_of(stub) != target.env[name]:
-            raise BuildError(f"{name} was expected as {target.env[name]}, the extension has {linker.type_of(stub)}")
+        stub = program.exported(extension, name)
+        if program.type_of(stub) != target.env[name]:
+            raise BuildError(f"{name} was expected as {target.env[name]}, the extension has {program.type_of(stub)}")
         replacements[stub] = HostImport("env", name, target.env[name])
     return replacements
 
 
-def _exports(linker: Linker, extension: int, target: Target, callbacks: list[str]) -> dict[str, Callable_]:
-    """Markers first, in the target's order, as the first that a host knows decides; then `_initialize`, then the rest."""
+def _exports(program: Program, extension: int, target: Target, callbacks: list[str]) -> dict[str, Callable_]:
+    """Markers first, in the target's order, as the first that a host knows decides; then the rest."""
     nothing = FuncType(b"", b"")
     exports: dict[str, Callable_] = {
         name: Synthetic(name, nothing, ()) for name in (*target.abi_markers, "_initialize")
@@ -99,9 +101,9 @@ def _exports(linker: Linker, extension: int, target: Target, callbacks: list[str
         expected = CALLBACKS.get(name)
         if expected is None:
             raise BuildError(f"the plugin wants to export {name}, which is no callback of proxy-wasm")
-        function = linker.exported(extension, name)
-        if linker.type_of(function) != expected:
-            raise BuildError(f"{name} was expected as {expected}, the extension has {linker.type_of(function)}")
+        function = program.exported(extension, name)
+        if program.type_of(function) != expected:
+            raise BuildError(f"{name} was expected as {expected}, the extension has {program.type_of(function)}")
         exports[name] = function
-    exports[_ALLOCATOR] = exports["malloc"] = linker.exported(extension, _ALLOCATOR)
+    exports[_ALLOCATOR] = exports["malloc"] = program.exported(extension, _ALLOCATOR)
     return exports

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .errors import BuildError
-from .linker import Callable_, Function, HostImport, Linker, Synthetic
+from .functions import Callable_, Function, HostImport, Synthetic
+from .program import Program
 from .static_data import StaticData
 from .wasm import assembler as asm
 from .wasm.module import F32, F64, I32, I64, FuncType
@@ -51,27 +52,27 @@ class Pruned:
     replacements: dict[Function, Callable_]
 
 
-def prune(linker: Linker, keep: Iterable[str], log: HostImport, data: StaticData) -> Pruned:
+def prune(program: Program, keep: Iterable[str], log: HostImport, data: StaticData) -> Pruned:
     """Takes all prunable modules but `keep` out of the table of built-in modules, in the memory image.
 
     Returns them with the replacements of their functions. Raises BuildError if a boundary is not found.
     """
-    library = linker.library(LIBPYTHON)
+    library = program.library(LIBPYTHON)
     modules = tuple(sorted(set(PRUNABLE) - set(keep)))
-    boundaries = _Boundaries(linker, library)
+    boundaries = _Boundaries(program, library)
     replacements: dict[Function, Callable_] = {}
     for module in modules:
         for first, behind in PRUNABLE[module]:
             for index in boundaries.between(first, behind):
                 function = Function(library, index)
-                replacements[function] = _error_function(linker.type_of(function), log, data)
-        _rename(linker, module, linker.exported_or_named(library, f"PyInit_{module}"), data)
+                replacements[function] = _error_function(program.type_of(function), log, data)
+        _rename(program, module, program.named(library, f"PyInit_{module}"), data)
     return Pruned(modules, replacements)
 
 
 class _Boundaries:
-    def __init__(self, linker: Linker, library: int) -> None:
-        names = linker.function_names(library)
+    def __init__(self, program: Program, library: int) -> None:
+        names = program.function_names(library)
         self._end = max(names) + 1
         self._positions: dict[str, int | None] = {}
         for index, name in names.items():
@@ -96,21 +97,21 @@ def _error_function(type_: FuncType, log: HostImport, data: StaticData) -> Synth
     return Synthetic(f"pruned {type_}", type_, (*message, *(_ZERO[result] for result in type_.results)))
 
 
-def _rename(linker: Linker, module: str, init: Function, data: StaticData) -> None:
+def _rename(program: Program, module: str, init: Function, data: StaticData) -> None:
     """Renames each (name, init function) pair of the inittab: the library's static table and its copy in the heap."""
-    slot = linker.table.index(init) if init in linker.table else None
+    slot = program.table.index(init) if init in program.table else None
     if slot is None:
         raise BuildError(f"PyInit_{module} was expected in the function table; use the pinned componentize-py")
     address, _ = data.text(_RENAMED + "\0")
     pattern, text = slot.to_bytes(4, "little"), module.encode() + b"\0"
     found = 0
-    position = linker.memory.find(pattern)
+    position = program.memory.find(pattern)
     while position >= 0:
         if position % 4 == 0:
-            name = linker.word(position - 4)
-            if linker.memory[name : name + len(text)] == text:
-                linker.memory[position - 4 : position] = address.to_bytes(4, "little")
+            name = program.word(position - 4)
+            if program.memory[name : name + len(text)] == text:
+                program.memory[position - 4 : position] = address.to_bytes(4, "little")
                 found += 1
-        position = linker.memory.find(pattern, position + 1)
+        position = program.memory.find(pattern, position + 1)
     if not found:
         raise BuildError(f"an entry for {module} was expected in the inittab of {LIBPYTHON}, found none")

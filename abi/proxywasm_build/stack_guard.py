@@ -8,7 +8,8 @@ gets a wrapper that takes some more of the shadow stack for as long as it runs: 
 import re
 
 from .errors import BuildError
-from .linker import Code, Function, Linker, StackPointer, Synthetic
+from .functions import Code, Function, StackPointer, Synthetic
+from .program import Program
 from .prune import LIBPYTHON
 from .static_data import StaticData
 from .wasm import assembler as asm
@@ -34,26 +35,26 @@ _RECURSIVE = re.compile(
 )
 
 
-def wrappers(linker: Linker, data: StaticData, charge: int = CHARGE) -> dict[Function, Synthetic]:
+def wrappers(program: Program, data: StaticData, charge: int = CHARGE) -> dict[Function, Synthetic]:
     """A wrapper for each recursive function of CPython. Raises BuildError if none is found."""
-    library = linker.library(LIBPYTHON)
+    library = program.library(LIBPYTHON)
     found: dict[Function, Synthetic] = {}
-    for index, name in linker.function_names(library).items():
+    for index, name in program.function_names(library).items():
         if _RECURSIVE.fullmatch(name):
             function = Function(library, index)
-            found[function] = _wrapper(linker, function, f"guard {name} {index}", charge)
+            found[function] = _wrapper(program, function, f"guard {name} {index}", charge)
     for name, failure in _UNWATCHED.items():
-        function = linker.exported(library, name)
-        enter = linker.exported(library, "Py_EnterRecursiveCall")
+        function = program.exported(library, name)
+        enter = program.exported(library, "Py_EnterRecursiveCall")
         where, _ = data.text(f" in {name}\0")
-        found[function] = _wrapper(linker, function, f"guard {name}", charge, _check(enter, where, failure, charge))
+        found[function] = _wrapper(program, function, f"guard {name}", charge, _check(enter, where, failure, charge))
     if not found:
         raise BuildError(f"function names were expected in {LIBPYTHON}; use the pinned componentize-py")
     return found
 
 
-def _wrapper(linker: Linker, function: Function, name: str, charge: int, check: Code = ()) -> Synthetic:
-    type_ = linker.type_of(function)
+def _wrapper(program: Program, function: Function, name: str, charge: int, check: Code = ()) -> Synthetic:
+    type_ = program.type_of(function)
     arguments = (asm.local_get(index) for index in range(len(type_.params)))
     return Synthetic(name, type_, (*_move_stack(charge, asm.I32_SUB), *check, *arguments, function, *_release(charge)))
 

@@ -1,15 +1,15 @@
 """A page of initial memory for constants of the functions that the build tool adds."""
 
 from .errors import BuildError
-from .linker import PAGE, Linker
+from .program import PAGE, Program
 
 
 class StaticData:
     """Hands out addresses in a page appended to the memory image."""
 
-    def __init__(self, linker: Linker) -> None:
-        self._linker = linker
-        self._start = self._next = linker.add_page()
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._start = self._next = program.add_page()
         self._texts: dict[str, int] = {}
 
     def reserve(self, size: int) -> int:
@@ -25,5 +25,5 @@ class StaticData:
         data = text.encode()
         if text not in self._texts:
             address = self._texts[text] = self.reserve(len(data))
-            self._linker.memory[address : address + len(data)] = data
+            self._program.memory[address : address + len(data)] = data
         return self._texts[text], len(data)

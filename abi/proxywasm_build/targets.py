@@ -106,7 +106,7 @@ class Target:
         return {"env": self.env, "wasi_snapshot_preview1": self.wasi}.get(module, {}).get(name)
 
 
-# In Higress the first marker that it knows wins, and 0_2_100 makes StopIteration mean what it says; stock Envoy skips it.
+# The first marker that Higress knows wins, and 0_2_100 makes StopIteration mean what it says; stock Envoy skips it.
 HIGRESS = Target(
     name="higress",
     abi_markers=("proxy_abi_version_0_2_100", "proxy_abi_version_0_2_1"),

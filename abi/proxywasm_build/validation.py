@@ -6,7 +6,7 @@ from .errors import BuildError
 
 
 def validate(module: bytes) -> None:
-    """Raises BuildError if the module is not valid. (wasmtime cannot switch reference types off; inspection sees them.)"""
+    """Raises BuildError if the module is not valid. (Reference types cannot be switched off; inspection sees them.)"""
     config = wasmtime.Config()
     config.wasm_simd = False
     config.wasm_relaxed_simd = False

@@ -12,7 +12,8 @@ import re
 
 from .component import Lowered
 from .errors import BuildError
-from .linker import Code, HostImport, Linker, Synthetic
+from .functions import Code, HostImport, Synthetic
+from .program import Program
 from .static_data import StaticData
 from .targets import Target
 from .wasm import assembler as asm
@@ -36,15 +37,16 @@ _ERROR_OFFSETS = [
     (4, r"(resolve-addresses|resolve-next-address|create-tcp-socket|create-udp-socket)$"),
 ]
 
+
 class WasiStubs:
     """Makes the functions that replace lowered WASI imports."""
 
-    def __init__(self, linker: Linker, target: Target, data: StaticData) -> None:
+    def __init__(self, program: Program, target: Target, data: StaticData) -> None:
         self._data = data
         self._target = target
         self._log = self._host("env", "proxy_log")
         self._random = self._host("wasi_snapshot_preview1", "random_get")
-        self._malloc = linker.exported(linker.library("libc.so"), "malloc")
+        self._malloc = program.exported(program.library("libc.so"), "malloc")
         scratch = data.reserve(8)
         # Reads the host's clock: leaves nanoseconds as an i64.
         self._now: Code = (

@@ -11,18 +11,23 @@ import importlib.machinery
 import linecache
 import sys
 
-import wit_world  # made by componentize-py from the WIT world
-from proxywasm_plugin import KEEP_DOCSTRINGS, KEEP_SOURCE, PLUGIN, TARGET
+import wit_world  # type: ignore[import-not-found]  # made by componentize-py from the WIT world
+from proxywasm_plugin import (  # type: ignore[import-not-found]
+    KEEP_DOCSTRINGS,
+    KEEP_SOURCE,
+    PLUGIN,
+    TARGET,
+)
 
 
-class WitWorld(wit_world.WitWorld):
+class WitWorld(wit_world.WitWorld):  # type: ignore[misc]
     """The world's one export. Gateways do not call it: the C extension has the callbacks."""
 
     def initialise(self) -> None:
         pass
 
 
-def _without_docstrings(tree: ast.AST) -> ast.AST:
+def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             match node.body:
@@ -53,7 +58,7 @@ def _keep_source() -> None:
 def _start() -> None:
     module_name, _, class_name = PLUGIN.partition(":")
     module = importlib.import_module(module_name)
-    root_class = module
+    root_class: object = module
     for part in class_name.split("."):
         root_class = getattr(root_class, part, None)
         if root_class is None:

@@ -43,7 +43,7 @@ class Reference(NamedTuple):
     """An instruction that names something by index. `extra`: the addend of GLOBAL_GET_PLUS, the opcode of BLOCK."""
 
     kind: int
-    index: int
+    operand: int
     extra: int = 0
 
 
@@ -59,7 +59,7 @@ class Body:
 
 
 def scan(data: bytes) -> Body:
-    """Cuts a function body. Raises Malformed for instructions outside MVP, sign-ext, nontrapping-fptoint, bulk-memory."""
+    """Cuts a function body. Raises Malformed for instructions that it does not know (SIMD, exceptions, threads ...)."""
     reader = Reader(data)
     reader.vec(lambda: (reader.u32(), reader.byte()))
     code_start = position = kept_from = reader.pos

@@ -11,6 +11,7 @@ FUNC_KIND, TABLE_KIND, MEMORY_KIND, GLOBAL_KIND = range(4)
 KIND_NAMES = ("func", "table", "memory", "global")
 
 I32, I64, F32, F64 = 0x7F, 0x7E, 0x7D, 0x7C
+_FUNCTION_NAMES = 1  # a subsection of the name section
 VALUE_TYPES = {I32: "i32", I64: "i64", F32: "f32", F64: "f64"}
 
 
@@ -89,11 +90,13 @@ class Module:
     def function_names(self) -> dict[int, str]:
         """Function index -> name, from the name section; empty without one."""
         reader = Reader(self.custom.get("name", b""))
-        while reader:
-            subsection, body = reader.byte(), reader.sub()
-            if subsection == 1:
-                return dict(body.vec(lambda: (body.u32(), body.name())))
-        return {}
+        while reader and reader.byte() != _FUNCTION_NAMES:
+            reader.sub()
+        return _name_map(reader.sub()) if reader else {}
+
+
+def _name_map(reader: Reader) -> dict[int, str]:
+    return dict(reader.vec(lambda: (reader.u32(), reader.name())))
 
 
 def parse(data: bytes) -> Module:
