@@ -5,6 +5,7 @@ wheel, else fakeredis behind its TCP server. `kind`, `version` and `str()` say w
 """
 
 import ctypes
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -37,6 +38,8 @@ class _Server(Protocol):
     def stop(self) -> None: ...
     def problem(self) -> str | None:
         """Why the server is not running; None while it is."""
+
+    def version(self, client: "redis.Redis") -> str: ...
 
 
 def find_server() -> tuple[str, Path] | None:
@@ -132,8 +135,7 @@ def _await_ready(server: _Server, port: int) -> str:
                 if time.monotonic() > deadline:
                     raise ServerError(f"no PONG within {READY_TIMEOUT_S} s: {error}") from error
                 time.sleep(POLL_INTERVAL_S)
-        about: Any = client.info("server")
-        return str(about.get("valkey_version") or about.get("redis_version", "unknown"))
+        return server.version(client)
     finally:
         client.close()
 
@@ -160,6 +162,10 @@ class _Process:
             return None
         said = self._log.read_text(errors="replace")[-LOG_TAIL_SIZE_MAX:] if self._log.exists() else "nothing"
         return f"it ended with status {status} and logged: {said}"
+
+    def version(self, client: "redis.Redis") -> str:
+        about: Any = client.info("server")
+        return str(about.get("valkey_version") or about.get("redis_version", "unknown"))
 
     def stop(self) -> None:
         if self._process.poll() is None:
@@ -194,6 +200,9 @@ class _Fake:
 
     def problem(self) -> str | None:
         return None if self._thread.is_alive() else "its thread ended"
+
+    def version(self, client: "redis.Redis") -> str:
+        return importlib.metadata.version("fakeredis")  # it knows no INFO
 
     def stop(self) -> None:
         self._server.shutdown()

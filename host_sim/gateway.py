@@ -52,4 +52,5 @@ class Gateway:
     log_level: LogLevel = LogLevel.INFO
     allow_on_headers_stop_iteration: bool = False  # stock Envoy's flag of the plugin
     buffer_size_max: int = BUFFER_SIZE_MAX
+    on_error: Callable[[Exception], None] | None = None  # who hears of an error in what arrives by itself; None: raised
     logs: deque[LogRecord] = field(default_factory=lambda: deque(maxlen=LOGS_MAX))

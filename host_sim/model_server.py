@@ -6,6 +6,7 @@ async with ModelServer(token_interval_s=0.01) as server:
 """
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ COMPLETION_TOKENS_DEFAULT = 16
 COMPLETION_TOKENS_MAX = 4096
 BODY_SIZE_MAX = 64 * 1024 * 1024
 STOP_TIMEOUT_S = 2.0
+STREAM_HEADERS = {"content-type": "text/event-stream", "cache-control": "no-cache"}
 
 
 class ModelServer:
@@ -100,20 +102,21 @@ class ModelServer:
                 return web.json_response({"error": {"message": asked, "type": "invalid_request_error"}}, status=400)
             answer = _Answer(self.name, chat, asked, self.requests)
             if asked.get("stream") is True:
-                return await self._stream(request, answer)
+                response = web.StreamResponse(headers=STREAM_HEADERS)
+                with contextlib.suppress(ConnectionResetError):  # the client went away: nobody is left to answer
+                    await self._stream(request, response, answer)
+                return response
             words = [word async for word in self._tokens(answer)]
             return web.json_response(answer.whole("".join(words)))
         finally:
             self.in_flight -= 1
 
-    async def _stream(self, request: web.Request, answer: "_Answer") -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
+    async def _stream(self, request: web.Request, response: web.StreamResponse, answer: "_Answer") -> None:
         await response.prepare(request)
         async for word in self._tokens(answer):
             await response.write(answer.event(word, finish=None))
         await response.write(answer.event("", finish="length") + b"data: [DONE]\n\n")
         await response.write_eof()
-        return response
 
     async def _tokens(self, answer: "_Answer") -> AsyncIterator[str]:
         """One word per token interval."""

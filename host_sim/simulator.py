@@ -75,6 +75,8 @@ class Simulator:
         self._gateway_options = {"cluster_name": next(iter(self.clusters), ""), **gateway_options}
         self._tasks: set[asyncio.Task[None]] = set()
         self._vm: Vm | None = None
+        self._rides: set[_Ride] = set()
+        self._error: Exception | None = None  # what broke in a delivery; every request and `finish` tell it
 
     @property
     def vm(self) -> Vm:
@@ -93,6 +95,7 @@ class Simulator:
             callouts=self,
             scheduler=LoopScheduler(),
             random_bytes=random.Random(self.seed).randbytes,
+            on_error=self._note_error,
             **self._gateway_options,
         )
         vm = Vm(self._factory, self.target, self._plugin, gateway)
@@ -133,15 +136,27 @@ class Simulator:
         pairs = [(b":method", method.encode()), (b":path", to_bytes(path)), (b":scheme", b"http")]
         pairs += [] if b":authority" in given else [(b":authority", AUTHORITY.encode())]
         stream = self.vm.open_stream()
+        ride = _Ride(self, stream, abort)
+        self._rides.add(ride)
         try:
             async with asyncio.timeout(timeout_s):
-                await _Ride(self, stream, abort).run(pairs + given.pairs(), body, HeaderMap(trailers))
+                await ride.run(pairs + given.pairs(), body, HeaderMap(trailers))
         except TimeoutError:
             seen = f"{stream!r}\n{observe(stream)}"
             raise SimulatorError(f"the request did not end within {timeout_s} s: {seen}") from None
         finally:
+            self._rides.discard(ride)
             stream.abort()
         return observe(stream)
+
+    def raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _note_error(self, error: Exception) -> None:
+        self._error = self._error or error
+        for ride in self._rides:
+            ride.wake()
 
     async def settle(self, timeout_s: float = SETTLE_TIMEOUT_S) -> None:
         """Wait until no callout of the plugin is pending; LeftoverError after `timeout_s`."""
@@ -150,6 +165,7 @@ class Simulator:
         try:
             async with asyncio.timeout(timeout_s):
                 while self.vm.pending_calls:
+                    self.raise_error()
                     ended.clear()
                     await ended.wait()
         except TimeoutError:
@@ -158,6 +174,7 @@ class Simulator:
     async def finish(self) -> None:
         """Wait for pending calls and end the plugin; LeftoverError if anything is open, paused or not deleted."""
         await self.settle()
+        self.raise_error()
         finish_vm(self.vm)
 
     # callouts.HttpCallouts
@@ -191,6 +208,9 @@ class Simulator:
                     response = HttpResponse(response.headers, trailers=event.pairs)
         except UpstreamFailed:
             response = None
+        except Exception as error:
+            response = None
+            self._note_error(error)
         if response is not None:
             response = HttpResponse(response.headers, bytes(body), response.trailers)
         call.done(response)
@@ -200,6 +220,7 @@ class _Ride:
     """Carries the bytes of one stream between the client, the plugin's stream and the upstream."""
 
     def __init__(self, simulator: Simulator, stream: HttpStream, abort: Abort | None) -> None:
+        self._simulator = simulator
         self._upstream = simulator.upstream
         self._stream = stream
         self._abort = abort
@@ -211,6 +232,7 @@ class _Ride:
         try:
             await self._send(pairs, body, trailers)
             while not self._stream.closed:
+                self._simulator.raise_error()
                 if carrying.done():
                     await carrying  # an error of ours comes out here
                 self._changed.clear()
@@ -218,6 +240,9 @@ class _Ride:
         finally:
             carrying.cancel()
             await asyncio.gather(carrying, return_exceptions=True)
+
+    def wake(self) -> None:
+        self._changed.set()
 
     def _on_output(self) -> None:
         if self._abort == "response" and self._stream.downstream.headers is not None and not self._stream.closed:

@@ -190,8 +190,18 @@ class Vm:
         for _ in range(DELIVERIES_MAX):
             if not self._inbox:
                 return
-            self._inbox.popleft()()
+            self._run(self._inbox.popleft())
         raise SimulatorError(f"{DELIVERIES_MAX} deliveries in one go: plugin and host answer each other for ever")
+
+    def _run(self, delivery: Callable[[], None]) -> None:
+        on_error = self.gateway.on_error
+        if on_error is None:
+            delivery()
+            return
+        try:
+            delivery()
+        except Exception as error:
+            on_error(error)
 
     def callback(self, export: str, context_id: int, *arguments: int, default: int = 0) -> int:
         """Run a callback; `default` if the guest does not have it or the VM is dead."""
@@ -380,7 +390,7 @@ class Vm:
         if root is None or root.context_id not in self.contexts:
             return
         self.callout = Callout(redis_reply=Buffer(reply, writable=False))
-        self.callback("proxy_on_redis_call_response", root.context_id, call_id, status, len(reply))
+        self.callback("proxy_on_redis_call_response", root.context_id, call_id, int(status), len(reply))
         self.callout = None
         self.on_call_end()
 
