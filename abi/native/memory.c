@@ -4,6 +4,7 @@
 
 #include "host.h"
 #include "pairs.h"
+#include "text.h"
 
 /* An allocation that neither the bytes object nor the scratch buffer could serve. */
 struct spare {
@@ -17,13 +18,13 @@ static bool scratch_is_held;
 
 void result_expect(struct result *result, enum result_kind kind)
 {
-    *result = (struct result){.kind = kind, .outer = in_flight};
+    *result = (struct result){.kind = kind};
     in_flight = result;
 }
 
 void result_end(struct result *result)
 {
-    in_flight = result->outer;
+    in_flight = NULL;
     if (result->holds_scratch)
         scratch_is_held = false;
     Py_DecRef(result->bytes);
@@ -55,10 +56,7 @@ PyObject *result_bytes(struct result *result)
     return PyBytes_FromStringAndSize(result->size ? result->data : "", (Py_ssize_t)result->size);
 }
 
-PyObject *result_text(struct result *result)
-{
-    return PyUnicode_DecodeUTF8(result->size ? result->data : "", (Py_ssize_t)result->size, "surrogateescape");
-}
+PyObject *result_text(struct result *result) { return text_decode(result->data, result->size); }
 
 PyObject *result_pairs(struct result *result) { return pairs_decode(result->data, result->size); }
 

@@ -20,10 +20,9 @@ struct result {
     PyObject *bytes;
     bool holds_scratch;
     struct spare *spares;
-    struct result *outer;
 };
 
-/* The call that follows is in flight; what was in flight before waits until result_end. */
+/* The call that follows is in flight until result_end. */
 void result_expect(struct result *result, enum result_kind kind);
 
 /* The value as a new reference, to be asked for before result_end. */
@@ -33,6 +32,6 @@ PyObject *result_pairs(struct result *result);
 
 void result_end(struct result *result);
 
-/* A callback that the host makes during a host call is no part of it: its allocations are its own. */
+/* Around a callback that the host makes while a call is in flight: its allocations and host calls are its own. */
 struct result *result_suspend(void);
 void result_resume(struct result *suspended);

@@ -4,6 +4,7 @@
 
 #include "arguments.h"
 #include "methods.h"
+#include "text.h"
 #include "writer.h"
 
 enum {
@@ -102,16 +103,11 @@ static PyObject *malformed(const char *problem)
     return PyErr_Format(PyExc_ValueError, "serialised pairs: %s", problem);
 }
 
-static PyObject *decode_text(const char *data, uint32_t size)
-{
-    return PyUnicode_DecodeUTF8(data, (Py_ssize_t)size, "surrogateescape");
-}
-
 static PyObject *decode_pair(const char *key, uint32_t key_size, const char *value, uint32_t value_size)
 {
     PyObject *pair = PyTuple_New(2);
-    PyObject *name = decode_text(key, key_size);
-    PyObject *text = decode_text(value, value_size);
+    PyObject *name = text_decode(key, key_size);
+    PyObject *text = text_decode(value, value_size);
     if (!pair || !name || !text) {
         Py_DecRef(pair);
         Py_DecRef(name);

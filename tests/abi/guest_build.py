@@ -4,13 +4,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from proxywasm_build.component import parse_component
 from proxywasm_build.componentize import componentize
-from proxywasm_build.linker import Linker
-from proxywasm_build.plugin import EXTENSION
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NATIVE = REPOSITORY / "abi" / "native"
+LIBRARY = NATIVE / "_proxywasm.abi3.so"
 GUESTS = Path(__file__).resolve().parent / "guest"
 
 _ENTRY = """\
@@ -30,17 +28,8 @@ def build_guest(module: str, **settings: object) -> bytes:
         sources, workspace = Path(folder, "sources"), Path(folder, "work")
         sources.mkdir()
         workspace.mkdir()
-        shutil.copy(NATIVE / EXTENSION, sources)
+        shutil.copy(LIBRARY, sources)
         shutil.copy(GUESTS / f"{module}.py", sources)
         (sources / "settings.py").write_text("".join(f"{name} = {value!r}\n" for name, value in settings.items()))
         (sources / "proxywasm_entry.py").write_text(_ENTRY.format(module=module))
         return componentize(sources, workspace)
-
-
-def read_manifest(component: bytes) -> bytes:
-    """What the guest gave to set_manifest, from the snapshot's memory."""
-    linker = Linker(parse_component(component))
-    extension = linker.library(EXTENSION)
-    address = linker.word(linker.data_address(extension, "proxywasm_manifest"))
-    size = linker.word(linker.data_address(extension, "proxywasm_manifest_size"))
-    return bytes(linker.memory[address : address + size])

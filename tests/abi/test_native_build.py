@@ -11,9 +11,8 @@ from proxywasm.callbacks import CONTEXT_CALLBACKS
 from proxywasm_build.targets import CALLBACKS, HIGRESS
 from proxywasm_build.wasm import module as wasm
 
-from .guest_build import NATIVE, REPOSITORY
+from .guest_build import LIBRARY, NATIVE, REPOSITORY
 
-LIBRARY = NATIVE / "_proxywasm.abi3.so"
 needs_ziglang = pytest.mark.skipif(
     importlib.util.find_spec("ziglang") is None, reason="ziglang is not installed; ./build.sh test installs it"
 )

@@ -110,14 +110,31 @@ class TestOddHosts:
                 host.script = f"kept['inner'] = p.{call}"
                 host.call("proxy_on_request_headers", 2, 0, 0)
                 host.script = kept
-                own = host.place(b"a value of its own, larger")
-                host.write(own, b"x" * 26)
             return OK, (address, 7)
 
         self.answer(host, call, answer)
         assert self.value(host, call) == "b'value 1'"
         assert host.evaluate("kept['inner'][-1:]") in ("b'2'", "'2'")
         assert len(depth) == 3
+
+    def test_what_the_host_allocates_in_a_callback_during_the_call_is_its_own(self, host, call):
+        own: list[int] = []
+
+        def answer(*_):
+            kept, host.script = host.script, "p.done()"
+            host.call("proxy_on_request_headers", 2, 0, 0)
+            host.script = kept
+            return OK, b"value"
+
+        def place_own():
+            own[:] = [host.place(b"o" * 1000) for _ in range(3)]
+            return OK
+
+        self.answer(host, call, answer)
+        host.answers["proxy_done"] = place_own
+        assert self.value(host, call) == "b'value'"
+        host.run("kept['others'] = [b'z' * (900 + i) for i in range(200)]")
+        assert [host.read(address, 1000) for address in own] == [b"o" * 1000] * 3
 
 
 def test_allocations_outside_a_call_are_the_hosts(host: RawHost):
