@@ -300,11 +300,12 @@ class Vm:
     def _tick(self, root: RootContext) -> None:
         if self.dead is None:
             self.set_tick(root, root.tick_period_ms)
-            self.deliver(lambda: self.tick(root))
+            self.deliver(self.tick)
 
-    def tick(self, root: RootContext) -> None:
+    def tick(self) -> None:
+        """The timer fires now."""
         with self.entry():
-            self.callback("proxy_on_tick", root.context_id)
+            self.callback("proxy_on_tick", self.effective_root().context_id)
 
     def queue_ready(self, queue_id: int) -> None:
         """Never re-entrant: told after what is in progress."""

@@ -46,16 +46,18 @@ class Play:
         self.callbacks: dict[str, Callable[..., Any]] = {}
         self.marker = marker
         self.options: dict[str, Any] = {"target": target, "clusters": CLUSTERS, **options}
-        self.guest: ScriptedGuest | None = None
+        self.guest: Any = None  # a ScriptedGuest, once started
 
     def on(self, **callbacks: Callable[..., Any]) -> "Play":
         self.callbacks |= callbacks
         return self
 
-    def start(self) -> SteppedSimulator:
+    def start(self) -> Any:
+        """A SteppedSimulator; Any, so that tests reach into what may be None without asserting it first."""
+
         def factory(target: Target, host: HostCalls, environment: Environment) -> ScriptedGuest:
-            self.guest = ScriptedGuest(self.callbacks, self.marker, host)
-            return self.guest
+            guest = self.guest = ScriptedGuest(self.callbacks, self.marker, host)
+            return guest
 
         return SteppedSimulator(factory, **self.options)
 

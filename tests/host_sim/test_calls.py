@@ -25,7 +25,7 @@ def ask(*calls, target="higress", in_stream=True, **options):
     if in_stream:
         sim.open_stream().request_headers(REQUEST)
     else:
-        sim.vm.tick(sim.vm.root)
+        sim.vm.tick()
     return results
 
 
@@ -35,7 +35,7 @@ def test_log_is_gated_by_level():
             call("log", level, b"level %d" % level)
 
     sim = Play(log_level=LogLevel.WARN).on(tick=tick).start()
-    sim.vm.tick(sim.vm.root)
+    sim.vm.tick()
     assert [str(record) for record in sim.gateway.logs] == ["[WARN] level 3", "[ERROR] level 4", "[CRITICAL] level 5"]
     assert ask(("log", 6, b"")) == ["BAD_ARGUMENT"]
     assert ask(("get_log_level",), log_level=LogLevel.ERROR) == [4]
@@ -142,7 +142,7 @@ def test_http_call_arguments(cluster, headers, timeout_ms, status):
         tick=lambda call, root: seen.append(status_of(call, "http_call", cluster, headers, b"", [], timeout_ms))
     )
     sim = sim.start()
-    sim.vm.tick(sim.vm.root)
+    sim.vm.tick()
     sim.advance(100_000)
     assert seen == [status]
     assert sim.vm.pending_calls == (1 if status == "OK" else 0)
@@ -219,7 +219,7 @@ def test_on_queue_ready_is_never_re_entrant():
         order.append(call("dequeue_shared_queue", queue))
 
     sim = Play().on(tick=tick, queue_ready=queue_ready).start()
-    sim.vm.tick(sim.vm.root)
+    sim.vm.tick()
     assert order == ["enqueued", b"item"]
 
 

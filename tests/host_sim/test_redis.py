@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ class Calls:
 
 
 def test_replies_come_as_raw_bytes_in_order():
-    script = {b"GET": b"v", b"INCR": 3, b"NIL": None, b"BAD": RespError("ERR no"), b"ALL": [b"a", 1]}
+    script: dict[bytes, Any] = {b"GET": b"v", b"INCR": 3, b"NIL": None, b"BAD": RespError("ERR no"), b"ALL": [b"a", 1]}
     calls = Calls(ScriptedRedis(lambda command: script[command[0]]))
     for name in script:
         calls.call(name)
@@ -103,7 +104,7 @@ def test_auth_and_select_go_first_and_their_replies_are_dropped():
 
 def plugin(redis, init=(b"redis", b"", b"", 500), call=(b"redis", PING)):
     """Statuses of redis_init and redis_call, the reply, and the simulator."""
-    seen = []
+    seen: list[Any] = []
 
     def configure(host, root, size):
         seen.append(status_of(host, "redis_init", *init))
@@ -177,12 +178,16 @@ def server():
         yield embedded
 
 
+def settler(future):
+    return lambda status, reply: future.set_result((int(status), reply))
+
+
 async def ask(backend, settings, *queries):
     client = RedisClient(backend, settings, LoopScheduler())
     futures = []
     for query in queries:
         future = asyncio.get_running_loop().create_future()
-        client.call(encode_command(query), lambda status, reply, f=future: f.set_result((int(status), reply)))
+        client.call(encode_command(query), settler(future))
         futures.append(future)
     try:
         return await asyncio.wait_for(asyncio.gather(*futures), 30)

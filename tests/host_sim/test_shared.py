@@ -41,7 +41,7 @@ def test_the_cas_counter_skips_zero_when_it_wraps():
 def test_queues():
     """Queue id 0 is illegal."""
     queues = SharedQueues()
-    told = []
+    told: list[int] = []
     queue = queues.register(b"vm", b"q")
     assert queue != 0
     assert queues.register(b"vm", b"q") == queues.resolve(b"vm", b"q") == queue

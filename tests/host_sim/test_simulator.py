@@ -196,7 +196,7 @@ def test_callouts_reach_the_upstream():
     async def scenario():
         clusters = {**CLUSTERS, "empty": []}
         async with Simulator(guest(tick=tick, http_call_response=response), clusters=clusters) as sim:
-            sim.vm.tick(sim.vm.root)
+            sim.vm.tick()
             await sim.finish()
 
     run(scenario())
@@ -252,13 +252,13 @@ def test_the_simulator_must_be_entered_and_its_seed_is_known():
     sim = Simulator(guest(), seed=5)
     assert sim.seed == 5
     with pytest.raises(SimulatorError, match="async with"):
-        sim.vm.tick(None)
+        sim.vm.tick()
     with pytest.raises(SimulatorError, match="redis://host:port"):
         Simulator(guest(), redis={"r": "localhost"})
 
 
 def test_endpoints_may_be_given_with_health():
-    clusters = {"llm": [Endpoint(FIRST, health="Unhealthy"), SECOND]}
+    clusters: dict[str, list[Endpoint | str]] = {"llm": [Endpoint(FIRST, health="Unhealthy"), SECOND]}
 
     async def scenario():
         async with Simulator(guest(), clusters=clusters) as sim:
