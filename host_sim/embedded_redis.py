@@ -4,7 +4,6 @@ Which one: `redis-server` or `valkey-server` from PATH or from this environment,
 wheel, else fakeredis behind its TCP server. `kind`, `version` and `str()` say which.
 """
 
-import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -31,7 +30,12 @@ POLL_INTERVAL_S = 0.01
 LOG_TAIL_SIZE_MAX = 2000
 HOST = "127.0.0.1"
 _SERVER_NAMES = ("redis-server", "valkey-server")
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# On Linux the server is told to end when the thread that started it is gone (PR_SET_PDEATHSIG = 1, linux/prctl.h).
+# That is set by an interpreter that then becomes the server: a preexec_fn is not safe in a process with threads.
+_DIE_WITH_PARENT = (
+    f"import ctypes, os, sys; ctypes.CDLL(None).prctl(1, {int(signal.SIGTERM)}); os.execv(sys.argv[1], sys.argv[1:])"
+)
+_LAUNCHER = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT] if sys.platform == "linux" else []
 
 
 class _Server(Protocol):
@@ -149,11 +153,10 @@ class _Process:
         arguments = ["--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no", "--daemonize", "no"]
         arguments += ["--dir", self._directory.name, "--logfile", str(self._log)]
         self._process = subprocess.Popen(
-            [str(binary), *arguments],
+            [*_LAUNCHER, str(binary), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent if _LIBC is not None else None,
         )
 
     def problem(self) -> str | None:
@@ -208,12 +211,3 @@ class _Fake:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(STOP_TIMEOUT_S)
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-def _die_with_parent() -> None:
-    """Linux: the server is told to end when the thread that started it is gone."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -68,6 +68,11 @@ class RedisClient:
         if self._connection is not None:
             self._connection.flush()
 
+    def disconnect(self) -> None:
+        """Close the connection; the pending calls fail."""
+        if self._connection is not None:
+            self._connection.fail()
+
     def close(self) -> None:
         """Without telling the pending calls."""
         if self._connection is not None:
@@ -104,7 +109,7 @@ class _Connection:
             raise HostCallError(Status.INTERNAL_FAILURE, f"{PIPELINE_MAX} Redis calls are pending")
         call = _Call(done)
         if self._settings.timeout_ms:
-            call.timer = self._scheduler.call_later(self._settings.timeout_ms, self._fail)
+            call.timer = self._scheduler.call_later(self._settings.timeout_ms, self.fail)
         self._calls.append(call)
         self._unsent += query
         if len(self._unsent) > self._settings.buffer_size_max_bytes or not self._settings.flush_timeout_ms:
@@ -132,7 +137,7 @@ class _Connection:
         for call, reply in ended:
             self._end(call, RedisStatus.OK, reply)
         if self._broken or surplus:
-            self._fail()
+            self.fail()
 
     def _reply_end(self, start: int) -> int | None:
         try:
@@ -142,7 +147,7 @@ class _Connection:
             return None
 
     def connection_lost(self, reason: str) -> None:
-        self._fail()
+        self.fail()
 
     def close(self) -> None:
         self.closed = True
@@ -151,7 +156,7 @@ class _Connection:
             if timer is not None:
                 timer.cancel()
 
-    def _fail(self) -> None:
+    def fail(self) -> None:
         """Close, and fail every call on the way."""
         if self.closed:
             return

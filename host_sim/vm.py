@@ -141,6 +141,8 @@ class Vm:
         self.contexts.pop(root.context_id, None)
 
     def close(self) -> None:
+        if self.root is not None and self.root.tick_timer is not None:
+            self.root.tick_timer.cancel()
         for client in self.redis_clients.values():
             client.close()
         for call in self._http_calls.values():
@@ -219,6 +221,9 @@ class Vm:
                 result &= _MASK
         except GuestTrap as error:
             trap = error
+        except BaseException as error:
+            self.dead = f"{export} was abandoned: {error!r}"  # the guest's stack was not unwound: it cannot go on
+            raise
         finally:
             state.depth -= 1
             served_id, state.effective_id = state.effective_id, outer_id
@@ -356,8 +361,6 @@ class Vm:
             return
         if pending.timer is not None:
             pending.timer.cancel()
-        if pending.root_id not in self.contexts:
-            return
         if response is None:
             self.callout = Callout(status=(Status.BROKEN_CONNECTION, b"reset"))
             sizes = (0, 0, 0)
@@ -386,10 +389,8 @@ class Vm:
 
     def finish_redis_call(self, call_id: int, status: int, reply: bytes) -> None:
         """Tell the plugin how a Redis call ended."""
-        root = self.root
         self._redis_calls.discard(call_id)
-        if root is None or root.context_id not in self.contexts:
-            return
+        root = self.effective_root()
         self.callout = Callout(redis_reply=Buffer(reply, writable=False))
         self.callback("proxy_on_redis_call_response", root.context_id, call_id, int(status), len(reply))
         self.callout = None

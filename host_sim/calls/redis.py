@@ -40,7 +40,7 @@ def redis_init(vm: "Vm", cluster: bytes, username: bytes, password: bytes, timeo
     known = vm.redis_clients.get(name)
     if known is None or known.settings != settings:
         if known is not None:
-            known.close()
+            known.disconnect()
         vm.redis_clients[name] = RedisClient(backend, settings, vm.gateway.scheduler)
 
 

@@ -1,7 +1,11 @@
 """Redis as the plugin sees it, over scripted and real servers."""
 
 import asyncio
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -228,6 +232,30 @@ def test_the_embedded_server_says_what_it_is_and_stops(server):
     replies = asyncio.run(ask(TcpRedis("127.0.0.1", port), RedisSettings(), ["PING"]))
     assert replies == [(1, b"")]
     assert str(other) == "no Redis running"
+
+
+def test_the_server_ends_with_its_starter():
+    """Also when that is killed."""
+    script = "from host_sim import EmbeddedRedis; r = EmbeddedRedis(); r.start(); print(r.port, flush=True); input()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipe = subprocess.PIPE
+    starter = subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe, env=environment)
+    assert starter.stdout is not None
+    assert starter.stdin is not None
+    port = int(starter.stdout.readline())
+    with starter.stdout, starter.stdin, socket.create_connection(("127.0.0.1", port), 10) as connection:
+        starter.kill()
+        starter.wait()
+        assert connection.recv(1) == b""  # closed by the server as it ends
+
+
+def test_a_changed_init_fails_what_is_pending():
+    redis = SteppedRedis()
+    calls = Calls(redis).call("A")
+    calls.client.disconnect()
+    assert calls.ends == [(1, b"")]
+    calls.call("B")
+    assert len(redis.pending) == 2
 
 
 def test_the_server_is_searched_in_order(monkeypatch, tmp_path):
