@@ -82,6 +82,15 @@ def test_a_client_that_goes_away_gives_its_count_back_once(gateway):
     assert gateway.counts() == {}
 
 
+def test_a_stream_that_is_done_twice_gives_back_once(gateway):
+    streams = [gateway.send() for _ in range(6)]
+    gateway.sim.vm.callback("proxy_on_done", streams[0].context_id, default=1)
+    gateway.respond(streams[0])
+    assert sum(gateway.counts().values()) == 5
+    for stream in streams[1:]:
+        gateway.respond(stream)
+
+
 def test_above_the_limit_the_answer_is_429(envoy_guest):
     gateway = Gateway(envoy_guest, max_request_count=1)
     streams = [gateway.send() for _ in range(3)]
@@ -143,9 +152,10 @@ def test_a_count_that_could_not_be_given_back_goes_with_the_next_change(gateway,
     Rivals(gateway, monkeypatch, times=16)
     gateway.respond(stream)
     assert sum(gateway.counts().values()) == 1
-    other = gateway.send()
-    assert sum(gateway.counts().values()) == 1
-    gateway.respond(other)
+    others = [gateway.send() for _ in range(6)]
+    assert sorted(gateway.counts().values()) == [2, 2, 2]
+    for other in others:
+        gateway.respond(other)
     assert gateway.counts() == {}
 
 

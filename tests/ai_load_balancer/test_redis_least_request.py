@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from proxywasm.enums import LogLevel
+from proxywasm.enums import LogLevel, Status
 
-from host_sim import Endpoint, Fault, LoadError, Raw, RespError, SteppedRedis, SteppedSimulator
+from host_sim import Endpoint, Fault, HostCallError, LoadError, Raw, RespError, SteppedRedis, SteppedSimulator
 
 HOLD = 4  # StopAllIterationAndWatermark
 REDIS = "outbound|6379||redis.static"
@@ -118,6 +118,23 @@ def test_every_lease_has_its_own_id(gateway):
     for stream in streams:
         gateway.respond(stream)
     assert [gateway.release() for _ in streams] == leases
+
+
+def test_every_request_draws_anew_among_equals(gateway):
+    streams = [gateway.send() for _ in range(5)]
+    numbers = {gateway.reply([1, 1])[10] for _ in streams}
+    assert len(numbers) == 5
+    for stream in streams:
+        gateway.respond(stream)
+        gateway.release()
+
+
+def test_a_stream_that_is_done_twice_gives_back_once(gateway):
+    stream = gateway.send()
+    gateway.reply([1, 1])
+    gateway.sim.vm.callback("proxy_on_done", stream.context_id, default=1)
+    gateway.respond(stream)
+    gateway.release()
 
 
 def test_redis_learns_the_scripts_when_it_does_not_know_them(gateway):
@@ -236,6 +253,18 @@ def test_what_cannot_be_asked_does_not_hold_the_request(higress_guest, options, 
     gateway.finish()
 
 
+def test_a_failure_of_ours_does_not_hold_the_request(gateway, monkeypatch):
+    def refuse(*_):
+        raise HostCallError(Status.INTERNAL_FAILURE, "no metrics today")
+
+    stream = gateway.send()
+    monkeypatch.setattr(gateway.sim.gateway.shared.metrics, "define", refuse)
+    gateway.reply([1, 1])
+    assert not stream.paused
+    gateway.respond(stream)
+    gateway.release()
+
+
 def test_redis_that_appears_later_is_used(higress_guest):
     redis: dict[str, SteppedRedis] = {}
     gateway = Gateway(higress_guest, redis=redis)
@@ -271,6 +300,7 @@ def test_above_the_limit_the_answer_is_429(higress_guest):
     exchange = gateway.sim.observe(stream)
     assert exchange.status == 429
     assert exchange.body == b"Exceeded maximum request limit from ai-load-balancer."
+    assert "proxy_continue_stream" not in exchange.host_call_names()
     assert gateway.counter("redis", "rejected") == 1
     gateway.finish()
 

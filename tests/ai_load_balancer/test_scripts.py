@@ -143,6 +143,12 @@ def test_a_renewed_lease_does_not_expire(leases, database):
     assert leases.stored() == {endpoint: 1}
 
 
+def test_a_renewal_keeps_the_weight(leases):
+    endpoint, _ = leases.acquire("heavy", weight=5)
+    leases.renew(("heavy", endpoint))  # says weight 1
+    assert leases.live() == leases.stored() == {endpoint: 5}
+
+
 def test_a_lease_that_was_lost_is_taken_again_by_its_renewal(leases, database):
     endpoint, _ = leases.acquire("long")
     database.flushall()

@@ -190,6 +190,11 @@ def test_a_refused_call_raises_and_no_callback_follows(redis, host):
         redis.client.call(redis.stream, ("GET", "key"), redis.replies.append)
     assert redis.sdk.redis_client._calls == {}
 
+    redis.now_ns += 1_000_000_000
+    host.answers["redis_call"] = lambda cluster, query: next(redis.call_ids)
+    redis.client.call(redis.stream, ("GET", "key"), redis.replies.append)
+    assert len(host.named("redis_init")) == 2
+
 
 def test_a_refused_client_initialises_itself_again_but_not_at_once(redis, host):
     host.answers["redis_init"] = redis.sdk.errors.host_error("proxy_redis_init", 2)
