@@ -58,8 +58,8 @@ class RedisScript:
     def __init__(self, name: str, source: str, num_keys: int) -> None:
         self.name = name
         sha = sha1(source.encode(), usedforsecurity=False).hexdigest()
-        self.by_sha: tuple[Argument, ...] = ("EVALSHA", sha, num_keys)
-        self.by_source: tuple[Argument, ...] = ("EVAL", source, num_keys)
+        self.by_sha: tuple[Argument, ...] = ("EVALSHA", sha, str(num_keys))
+        self.by_source: tuple[Argument, ...] = ("EVAL", source, str(num_keys))
 
     def __repr__(self) -> str:
         return f"RedisScript({self.name!r})"
@@ -164,7 +164,7 @@ def on_response(root_id: int, call_id: int, status: int, response_size: int) -> 
         if again is None:
             return
         value = again
-    context, callback, orphan, *_ = call
+    context, callback, orphan, _client, _script, _command = call
     if context.is_deleted:
         if orphan is None:
             _pending.dropped_replies.increment(1)

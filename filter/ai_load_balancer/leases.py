@@ -31,9 +31,9 @@ class Scope:
 
     def __init__(self, route: bytes, cluster: bytes, limit: int) -> None:
         keys = in_flight_keys(route, cluster)
-        self.acquire = (*ACQUIRE.by_sha, *keys, WEIGHT, LEASE_TTL_MS, limit)
+        self.acquire = (*ACQUIRE.by_sha, *keys, str(WEIGHT), str(LEASE_TTL_MS), str(limit))
         self.release = (*RELEASE.by_sha, *keys)
-        self.renew = (*RENEW.by_sha, *keys, LEASE_TTL_MS)
+        self.renew = (*RENEW.by_sha, *keys, str(LEASE_TTL_MS))
 
 
 class Lease:

@@ -54,14 +54,18 @@ class LocalCounts:
             del self._owed[key]
 
     def _without_owed(self, key: bytes, in_flight: dict[str, int]) -> dict[str, int]:
-        for endpoint, number in self._owed.get(key, {}).items():
-            in_flight[endpoint] = max(0, in_flight.get(endpoint, 0) - number)
+        owed = self._owed.get(key)
+        if owed:
+            for endpoint, number in owed.items():
+                in_flight[endpoint] = max(0, in_flight.get(endpoint, 0) - number)
         return in_flight
 
 
 def decode(value: bytes | None) -> dict[str, int]:
     """The counts in a value; none if it is missing or not ours."""
-    words = (value or b"").decode("ascii", "replace").split()
+    if not value:
+        return {}
+    words = value.decode("ascii", "replace").split()
     try:
         return dict(zip(words[::2], map(int, words[1::2]), strict=True))
     except ValueError:
