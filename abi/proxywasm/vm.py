@@ -13,7 +13,7 @@ from . import capabilities, grpc_client, http_client, log, redis_client
 from ._host import host
 from .contexts import Context, HttpContext, RootContext, StreamContext, callback_names, mask_of, wanted_callbacks
 from .enums import LogLevel
-from .errors import HostError, RedisReplyError, host_error
+from .errors import RedisReplyError, host_error
 from .metrics import Counter
 
 _ALWAYS_EXPORTED = (
@@ -103,7 +103,7 @@ class Vm:
             text = "".join(traceback.format_exception(error)).rstrip()
             host.log(int(LogLevel.ERROR), log.bounded(f"{callback} of context {context_id} raised:\n{text}"))
             exceptions.increment(1)
-        except HostError:
+        except Exception:
             pass  # nothing is left to tell it to
 
 
