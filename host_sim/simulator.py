@@ -295,7 +295,7 @@ class _Ride:
         except UpstreamFailed as error:
             stream.upstream_failed(503, "upstream_failed", f"upstream connect error: {error}")
             return
-        if not ended and stream.wants_upstream():
+        if not ended:
             stream.response_body(b"", end_of_stream=True)
 
     def _take(self, event: ResponseHeaders | bytes | ResponseTrailers) -> bool:

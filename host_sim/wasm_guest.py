@@ -5,7 +5,6 @@ until the memory grows, and a host call costs no crossing of the binding but the
 """
 
 import hashlib
-import weakref
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -197,13 +196,7 @@ class WasmGuest:
         exports = instance.exports(self._store)
         memory = exports["memory"]
         assert isinstance(memory, wasmtime.Memory)
-        store = weakref.ref(self._store)
-
-        def renew() -> memoryview:
-            alive = store()
-            return memoryview(memory.get_buffer_ptr(alive)).cast("B") if alive is not None else memoryview(b"")
-
-        self._memory.attach(renew)
+        self._memory.attach(lambda: memoryview(memory.get_buffer_ptr(self._store)).cast("B"))
         self._functions = {name: item for name, item in exports.items() if isinstance(item, Func)}
 
     def _start(self) -> None:
@@ -222,14 +215,11 @@ class WasmGuest:
             raise LoadError(f"{self._factory.name}: {error}") from error
         self._allowed = None
 
-    # Imports. The functions are held by wasmtime for as long as the store lives, so they hold the guest weakly.
+    # Imports. wasmtime holds the functions as long as the store lives, and they hold this guest: only `close` frees it.
 
     def _gated(self, name: str, body: Callable[..., int | None]) -> Callable[..., int | None]:
-        guest_of = weakref.ref(self)
-
         def run(*arguments: int) -> int | None:
-            guest = guest_of()
-            if guest is not None and guest._allowed is not None and name not in guest._allowed:
+            if self._allowed is not None and name not in self._allowed:
                 raise LoadError(f"{name} is called while the module starts; Envoy traps there")
             return body(*arguments)
 
@@ -239,7 +229,6 @@ class WasmGuest:
         inputs, _, outputs = signature.partition(":")
         memory = self._memory
         host_call = self._host.host_call
-        guest_of = weakref.ref(self)
 
         def run(*arguments: int) -> int:
             values: list[Any] = []
@@ -256,9 +245,7 @@ class WasmGuest:
                         values.append(value & _MASK if kind == "i" else value)
                 result = host_call(name, *values)
                 if outputs:
-                    guest = guest_of()
-                    assert guest is not None
-                    guest._put(outputs, result if len(outputs) > 1 else (result,), arguments[at:])
+                    self._put(outputs, result if len(outputs) > 1 else (result,), arguments[at:])
             except HostCallError as error:
                 return error.status
             except MemoryFault:

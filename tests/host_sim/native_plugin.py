@@ -27,8 +27,14 @@ class Request(HttpContext):
             self.request_headers.set("x-same", str(proxywasm.HttpContext is HttpContext))
         elif path == "/end":
             self.request_headers.set("x-end", repr(end_of_stream))
+        elif path == "/no-more":
+            self.want_no_more("on_response_headers")
         elif path == "/refused":
             host.set_upstream_override_host("nonsense")
+        return None
+
+    def on_response_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
+        self.response_headers.set("x-response", "seen")
         return None
 
 

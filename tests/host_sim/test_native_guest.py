@@ -80,6 +80,13 @@ def test_an_exception_is_logged_and_the_request_continues(path, said):
     assert sim.gateway.shared.metrics.values()["proxywasm_exceptions"] == 1
 
 
+@pytest.mark.parametrize(("path", "value"), [("/", b"seen"), ("/no-more", None)])
+def test_callbacks_that_are_not_wanted_do_not_come(path, value):
+    stream = play(start(), path)
+    stream.response_headers({":status": "200"})
+    assert stream.downstream.headers.get(b"x-response") == value
+
+
 def test_results_are_masked_to_32_bits():
     stream = play(start(), "/negative")
     assert stream.trace.callbacks[-1].result == 0xFFFF_FFFF

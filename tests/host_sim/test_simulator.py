@@ -248,6 +248,19 @@ def test_the_model_server_without_streaming():
     assert run(scenario()) == ("word0 word1 ", "word0 word1 ", 400, 0)
 
 
+def test_a_client_that_leaves_the_model_server_is_no_error(caplog):
+    async def scenario():
+        server = ModelServer("m", token_interval_s=0)
+        async with server, Simulator(guest(), clusters={"llm": [server.address]}, upstream=HttpUpstream()) as sim:
+            body = json.dumps({"stream": True, "max_tokens": 4096}).encode()
+            await sim.request("POST", "/v1/chat/completions", body=body, abort="response")
+        return server
+
+    server = run(scenario())
+    assert server.in_flight == 0
+    assert not caplog.records
+
+
 def test_the_simulator_must_be_entered_and_its_seed_is_known():
     sim = Simulator(guest(), seed=5)
     assert sim.seed == 5

@@ -124,6 +124,37 @@ def test_stop_and_buffer_shows_the_whole_body_again():
     finished(sim, stream)
 
 
+def test_what_went_on_is_not_shown_again():
+    seen = []
+
+    def request_body(call, stream, size, end):
+        seen.append(size)
+        return 0 if end else 1
+
+    sim = Play().on(request_body=request_body).start()
+    stream = sim.open_stream()
+    stream.request_headers(REQUEST, end_of_stream=False)
+    stream.request_body(b"abc", end_of_stream=False)
+    stream.proceed(stream.request)
+    assert stream.upstream.body == b"abc"
+    stream.request_body(b"d")
+    assert (seen, stream.upstream.body) == ([3, 1], b"abcd")
+
+
+def test_trailers_that_waited_are_seen_before_they_go_on():
+    def request_trailers(call, stream, count):
+        call("replace_header_map_value", 1, b"x-t", b"seen")
+        return 0
+
+    sim = Play().on(request_headers=returns(4), request_trailers=request_trailers).start()
+    stream = sim.open_stream()
+    stream.request_headers(REQUEST, end_of_stream=False)
+    stream.request_body(b"a", end_of_stream=False)
+    stream.request_trailers({"x-t": "1"})
+    stream.proceed(stream.request)
+    assert stream.upstream.trailers.text_pairs() == [("x-t", "seen")]
+
+
 @pytest.mark.parametrize(
     ("action", "body", "sizes"),
     [(2, b"abc", [1, 1, 1]), (3, b"c", [1, 1, 1]), (9, b"c", [1, 1, 1]), (1, b"abc", [1, 2, 3])],
@@ -258,6 +289,21 @@ def test_a_local_reply_stops_the_request_whatever_is_returned(action):
     sim.finish()
 
 
+def test_the_plugins_headers_replace_those_of_a_local_reply():
+    def request_headers(call, *arguments):
+        call("send_local_response", 403, b"", b"{}", [(b"Content-Type", b"application/json")], -1)
+        return 0
+
+    sim = Play().on(request_headers=request_headers).start()
+    stream = sim.open_stream()
+    stream.request_headers(REQUEST)
+    assert stream.downstream.headers.text_pairs() == [
+        (":status", "403"),
+        ("content-length", "2"),
+        ("content-type", "application/json"),
+    ]
+
+
 def test_a_second_local_reply_is_ignored():
     def request_headers(call, *arguments):
         reply_with(429)(call)
@@ -340,6 +386,19 @@ def test_writability_by_phase():
     }
 
 
+def test_nothing_can_be_changed_in_on_log():
+    seen = []
+
+    def log(call, *arguments):
+        seen.append(status_of(call, "replace_header_map_value", 0, b"x", b"1"))
+
+    sim = Play().on(request_headers=returns(4), log=log).start()
+    stream = sim.open_stream()
+    stream.request_headers(REQUEST)
+    stream.abort()
+    assert seen == ["BAD_ARGUMENT"]
+
+
 def test_the_end_is_done_log_delete_and_a_late_reply_has_no_context():
     play = Play().on(
         context_create=returns(), done=returns(0), log=returns(), delete=returns(), request_headers=returns(1)
@@ -355,12 +414,19 @@ def test_the_end_is_done_log_delete_and_a_late_reply_has_no_context():
 
 
 def test_a_root_that_is_not_done_waits_for_proxy_done():
-    play = Play().on(done=returns(0), delete=returns(), tick=lambda call, root: call("done"))
+    deleted_within = []
+
+    def tick(call, root):
+        call("done")
+        deleted_within.append("delete" in play.guest.order)
+
+    play = Play().on(done=returns(0), delete=returns(), tick=tick)
     sim = play.start()
     sim.vm.finish()
     assert "delete" not in play.guest.order
     sim.vm.tick()
     assert play.guest.order[-1] == "delete"
+    assert deleted_within == [False]
     assert not sim.vm.contexts
 
 

@@ -288,6 +288,19 @@ def test_compiled_modules_are_cached_and_bounded(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_the_least_recently_used_entry_goes_first(tmp_path):
+    cache = CompiledCache(tmp_path, entries_max=2)
+    for number in (0, 1, 0, 2):
+        WasmFactory(wat(f';;;(data (i32.const {number}) "x")'), cache=cache)
+    monitored = CompiledCache(tmp_path, entries_max=2)
+    stored: list[str] = []
+    monitored.store = lambda key, compiled: stored.append(key)  # type: ignore[method-assign]
+    WasmFactory(wat(';;;(data (i32.const 0) "x")'), cache=monitored)
+    assert stored == []
+    WasmFactory(wat(';;;(data (i32.const 1) "x")'), cache=monitored)
+    assert len(stored) == 1
+
+
 def test_a_cached_module_is_not_compiled_again(tmp_path, monkeypatch):
     WasmFactory(wat(";;;"), cache=CompiledCache(tmp_path))
 
