@@ -6,6 +6,7 @@ together with the two standard modules whose state is process-wide and that plug
 
 import atexit
 import importlib
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -66,9 +67,14 @@ class FreshImport:
         return name == "_proxywasm" or name.partition(".")[0] in self._roots
 
     def _import_standard(self) -> None:
-        logging = importlib.import_module("logging")
+        """Without what these modules register with the interpreter for ever: that would keep every VM alive."""
+        register_at_fork, os.register_at_fork = os.register_at_fork, lambda **callbacks: None
+        try:
+            logging = importlib.import_module("logging")
+            fresh_random = importlib.import_module("random")
+        finally:
+            os.register_at_fork = register_at_fork
         atexit.unregister(logging.shutdown)
-        fresh_random = importlib.import_module("random")
         _seed_from(fresh_random, self._random_bytes)
 
 

@@ -137,6 +137,7 @@ def test_what_went_on_is_not_shown_again():
     stream.request_body(b"abc", end_of_stream=False)
     stream.proceed(stream.request)
     assert stream.upstream.body == b"abc"
+    assert stream.request.body is None
     stream.request_body(b"d")
     assert (seen, stream.upstream.body) == ([3, 1], b"abcd")
 
