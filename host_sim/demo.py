@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import redis
 from proxywasm.enums import LogLevel
 
 from .abi import Target
 from .embedded_redis import EmbeddedRedis
 from .exchange import Exchange
+from .headers import to_str
 from .model_server import ModelServer
 from .records import CallbackRecord
 from .simulator import Simulator
@@ -52,6 +52,8 @@ class Play:
         for exchange in self.exchanges:
             if exchange.status != 200:
                 problems.append(f"a request ended with {exchange.status or exchange.reset_reason}")
+            if not exchange.overridden:
+                problems.append("the proxy's own balancing chose the endpoint of a request")
             if not exchange.body.endswith(b"[DONE]\n\n"):
                 problems.append(f"a reply is cut off: {exchange.body[-40:]!r}")
         for what, numbers in (("requests", self.requests), ("peaks in flight", self.peaks)):
@@ -134,10 +136,10 @@ async def _chat(simulator: Simulator, servers: Sequence[ModelServer]) -> list[Ex
 def _counts_in_redis(server: EmbeddedRedis) -> dict[str, int]:
     """The filter's hashes `ailb:{<route>|<cluster>}:in_flight`: endpoint to count."""
     counts: Counter[str] = Counter()
-    with redis.Redis.from_url(server.url, decode_responses=True) as client:
+    with server.client() as client:
         for key in client.scan_iter("ailb:*:in_flight"):
             for endpoint, count in client.hgetall(key).items():
-                counts[str(endpoint)] += int(count)
+                counts[to_str(endpoint)] += int(count)
     return counts
 
 
@@ -180,14 +182,15 @@ def main() -> int:
     _print_table(["callback", "calls", "instructions: median", "max"], _instruction_rows(higress))
 
     envoy = asyncio.run(play("envoy", None))
+    plays = {"higress": higress, "envoy": envoy}
     print(
         f"the same with ai-load-balancer.envoy.wasm: requests {envoy.requests}, peaks in flight {envoy.peaks},"
         f" counted in shared data at the end {sum(envoy.in_flight_at_end.values())},"
         f" instructions per request {round(median(envoy.instructions_per_request)):,}"
     )
-    problems = [f"{name}: {text}" for name, run in (("higress", higress), ("envoy", envoy)) for text in run.problems()]
-    for problem in problems:
-        print(f"PROBLEM {problem}", file=sys.stderr)
+    problems = Counter(f"{name}: {text}" for name, run in plays.items() for text in run.problems())
+    for problem, times in problems.items():
+        print(f"PROBLEM {problem}" + (f" ({times} times)" if times > 1 else ""), file=sys.stderr)
     return 1 if problems else 0
 
 

