@@ -26,6 +26,10 @@ class Guest(Protocol):
     def instructions(self) -> int | None:
         """Spent so far, in wasmtime's fuel units; None when they are not counted."""
 
+    @property
+    def memory_size(self) -> int | None:
+        """Bytes of linear memory; None for a guest without one."""
+
     def exports(self, name: str) -> bool: ...
 
     def call(self, name: str, *arguments: int) -> int | None:

@@ -68,6 +68,10 @@ class NativeGuest:
         self._dispatcher = self._native.dispatcher
         self.abi_marker = ABI_HIGRESS if target == "higress" else "proxy_abi_version_0_2_1"
 
+    @property
+    def memory_size(self) -> None:
+        return None
+
     def exports(self, name: str) -> bool:
         return name in self._exports
 

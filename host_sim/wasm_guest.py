@@ -132,6 +132,11 @@ class WasmGuest:
     def instructions(self) -> int | None:
         return FUEL_TANK - self._store.get_fuel() if self._fuel else None
 
+    @property
+    def memory_size(self) -> int:
+        self._memory.check(0)
+        return len(self._memory.view)
+
     def exports(self, name: str) -> bool:
         return name in self._functions
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from host_sim import Exchange, SteppedSimulator
 from proxywasm_build import cli, inspection
 from proxywasm_build.build import Request, build
 from proxywasm_build.component import parse_component
@@ -16,9 +15,10 @@ from proxywasm_build.prune import PRUNABLE
 from proxywasm_build.sources import copy_sources
 from proxywasm_build.targets import ENVOY, HIGRESS, TARGETS, Target
 from proxywasm_build.wasm.module import parse
-from tests.plugin_builds import built_plugin
 
-PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
+from host_sim import Exchange, SteppedSimulator
+from tests.plugin_builds import PLUGINS, built_plugin
+
 SMALL = "small:Small"
 
 
@@ -136,7 +136,7 @@ def test_a_plugin_that_is_not_there(plugin: str, message: str, tmp_path: Path):
 def test_a_component_of_another_layout():
     with pytest.raises(BuildError, match="a component was expected from componentize-py"):
         parse_component(b"\0asm\1\0\0\0")
-    with pytest.raises(BuildError, match="use the pinned|Install the pinned"):
+    with pytest.raises(BuildError, match=r"use the pinned|Install the pinned"):
         parse_component(b"\0asm\r\0\1\0" + b"\x02\x03\x01\x00\x07")
 
 

@@ -40,7 +40,8 @@ def test_immediates_that_look_like_opcodes_are_skipped():
     found = references(
         """
         (func (local i32 i64 f64)
-          (local.set 0 (i32.const 16)) (local.set 1 (i64.const 0x1023411023)) (local.set 2 (f64.const 0x1.0102310411023p+3))
+          (local.set 0 (i32.const 16)) (local.set 1 (i64.const 0x1023411023))
+          (local.set 2 (f64.const 0x1.0102310411023p+3))
           (block (block (br_table 0 1 0 1 0 (i32.const 35))))
           (i32.store offset=4112 (i32.const 16) (i32.load8_u offset=35 (i32.const 35)))
           (memory.fill (i32.const 16) (i32.const 35) (i32.const 65))

@@ -1,0 +1,1 @@
+"""What requests cost: `python -m bench`, or `./build.sh bench`."""
