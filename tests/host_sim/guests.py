@@ -20,6 +20,7 @@ class ScriptedGuest:
     def __init__(self, callbacks: dict[str, Callable[..., Any]], marker: str, host: HostCalls) -> None:
         self.abi_marker = marker
         self.instructions: int | None = None
+        self.memory_size: int | None = None
         self.order: list[str] = []
         self._callbacks = callbacks
         self._host = host
