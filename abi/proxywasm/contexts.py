@@ -7,6 +7,7 @@ None for true where the ABI has a bool. Sizes are in bytes, counts are numbers o
 
 from typing import ClassVar
 
+from . import buffers
 from ._host import host
 from .callbacks import CONTEXT_CALLBACKS
 from .enums import BufferType, MapType
@@ -95,12 +96,14 @@ class RootContext(Context):
 
 
 class HttpContext(Context):
-    """One HTTP request and its response. The header maps are readable from the callback that brings them on."""
+    """One HTTP request and its response. Headers and bodies are readable from the callback that brings them on."""
 
     request_headers: ClassVar = HeaderMap(MapType.HTTP_REQUEST_HEADERS)
     request_trailers: ClassVar = HeaderMap(MapType.HTTP_REQUEST_TRAILERS)
     response_headers: ClassVar = HeaderMap(MapType.HTTP_RESPONSE_HEADERS)
     response_trailers: ClassVar = HeaderMap(MapType.HTTP_RESPONSE_TRAILERS)
+    request_body: ClassVar = buffers.request_body
+    response_body: ClassVar = buffers.response_body
 
     def __init__(self, context_id: int, root: RootContext) -> None:
         self.context_id = context_id
@@ -141,6 +144,9 @@ class HttpContext(Context):
 
 class StreamContext(Context):
     """One TCP connection."""
+
+    downstream_data: ClassVar = buffers.downstream_data
+    upstream_data: ClassVar = buffers.upstream_data
 
     def __init__(self, context_id: int, root: RootContext) -> None:
         self.context_id = context_id

@@ -16,7 +16,7 @@ from proxywasm_build.sources import copy_sources
 from proxywasm_build.targets import ENVOY, HIGRESS, TARGETS, Target
 from proxywasm_build.wasm.module import parse
 
-from host_sim import Exchange, SteppedSimulator
+from host_sim import Exchange, SteppedSimulator, abi
 from tests.plugin_builds import PLUGINS, built_plugin
 
 SMALL = "small:Small"
@@ -30,7 +30,7 @@ def component(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return componentize(sources, workspace)
 
 
-def request_headers(module: Path | bytes, target: str, headers: dict[str, str]) -> Exchange:
+def request_headers(module: Path | bytes, target: abi.Target, headers: dict[str, str]) -> Exchange:
     sim = SteppedSimulator(module, target, clusters={"llm": ["127.0.0.1:1"]})
     stream = sim.open_stream()
     stream.request_headers({":method": "GET", ":path": "/", ":authority": "a", **headers})

@@ -10,8 +10,8 @@ def assemble(functions: str) -> module.Module:
     return module.parse(bytes(wasmtime.wat2wasm(f"(module (table 8 funcref) (memory 1) {functions})")))
 
 
-def references(functions: str) -> list[tuple[int, int, int]]:
-    return [tuple(reference) for reference in code.scan(assemble(functions).bodies[0]).references()]
+def references(functions: str) -> list[code.Reference]:
+    return list(code.scan(assemble(functions).bodies[0]).references())
 
 
 def test_calls_and_globals_are_found():

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 DESTINATION_HEADER = "x-gateway-destination-endpoint"
 LISTENER_NAME = "ingress"
 ROUTE_NAME = "chat"
+DEFAULT_BUFFER_LIMIT_BYTES = 1024 * 1024  # Envoy's own
 
 Json: TypeAlias = dict[str, Any]
 
@@ -38,12 +39,14 @@ class Plugin:
     name: str = "ai-load-balancer"
 
 
-def bootstrap(clusters: Sequence[Cluster], plugin: Plugin | None = None) -> Json:
-    """A complete configuration; all requests go to the first cluster."""
+def bootstrap(
+    clusters: Sequence[Cluster], plugin: Plugin | None = None, buffer_limit_bytes: int = DEFAULT_BUFFER_LIMIT_BYTES
+) -> Json:
+    """A complete configuration; all requests go to the first cluster. A plugin can hold back so much of a body."""
     return {
         "admin": {"address": _address("127.0.0.1:0")},
         "static_resources": {
-            "listeners": [_listener(clusters[0].name, plugin)],
+            "listeners": [_listener(clusters[0].name, plugin, buffer_limit_bytes)],
             "clusters": [_cluster(cluster) for cluster in clusters],
         },
     }
@@ -58,7 +61,7 @@ def _address(address: str) -> Json:
     return {"socket_address": {"address": host, "port_value": int(port)}}
 
 
-def _listener(cluster_name: str, plugin: Plugin | None) -> Json:
+def _listener(cluster_name: str, plugin: Plugin | None, buffer_limit_bytes: int) -> Json:
     route = {"name": ROUTE_NAME, "match": {"prefix": "/"}, "route": {"cluster": cluster_name, "timeout": "0s"}}
     router = {
         "name": "envoy.filters.http.router",
@@ -74,6 +77,7 @@ def _listener(cluster_name: str, plugin: Plugin | None) -> Json:
     return {
         "name": LISTENER_NAME,
         "address": _address("127.0.0.1:0"),
+        "per_connection_buffer_limit_bytes": buffer_limit_bytes,
         "filter_chains": [{"filters": [network_filter]}],
     }
 

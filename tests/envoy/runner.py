@@ -14,6 +14,7 @@ from tests.envoy.envoy_config import LISTENER_NAME, Json
 READY_TIMEOUT_S = 120.0  # V8 compiles the whole module before Envoy is ready
 STOP_TIMEOUT_S = 20.0
 ADMIN_TIMEOUT_S = 10.0
+LOG_TIMEOUT_S = 20.0
 POLL_INTERVAL_S = 0.05
 _LOG_TAIL_CHARS = 8_000
 
@@ -34,6 +35,13 @@ class Envoy:
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
+
+    def wait_for_log(self, text: str) -> None:
+        """Waits until the log holds `text`; Envoy writes it with some delay. AssertionError after LOG_TIMEOUT_S."""
+        deadline_s = time.monotonic() + LOG_TIMEOUT_S
+        while text not in self.log():
+            assert time.monotonic() < deadline_s, f"{text!r} is not in Envoy's log"
+            time.sleep(POLL_INTERVAL_S)
 
     def stats(self, prefix: str) -> dict[str, int]:
         """Counters and gauges whose names start with `prefix`."""

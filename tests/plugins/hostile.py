@@ -15,7 +15,8 @@ from typing import Any
 
 from proxywasm import HttpContext, RootContext
 
-DEPTH = 100_000
+DEPTH = 20_000  # more than any stack takes
+TICK_PERIOD_MS = 20
 
 
 def nested(wrap: Callable[[Any], Any], depth: int = DEPTH) -> Any:
@@ -208,7 +209,7 @@ def by_setattr() -> Any:
         def __setattr__(self, name: str, value: Any) -> None:
             setattr(self, name, value)
 
-    Setting().x = 1  # type: ignore[attr-defined]
+    Setting().x = 1
 
 
 def by_format() -> Any:
@@ -339,9 +340,10 @@ class HostileHttp(HttpContext):
     def __init__(self, context_id: int, root: RootContext) -> None:
         super().__init__(context_id, root)
         self.outcome = "none"
+        self.attack: str | None = None  # in body callbacks Envoy has no request headers
 
     def on_request_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
-        attack = self.request_headers.get("x-attack")
+        attack = self.attack = self.request_headers.get("x-attack")
         if attack in ATTACKS:
             self.outcome = outcome_of(ATTACKS[attack])
         elif attack == "names":
@@ -351,13 +353,13 @@ class HostileHttp(HttpContext):
         elif attack == "uncaught exit":
             raise SystemExit(1)
         elif attack == "negative":
-            return -1 if end_of_stream else 0
+            return -1
         elif attack == "text":
             return "continue"  # type: ignore[return-value]
         return None
 
     def on_request_body(self, body_size: int, end_of_stream: bool) -> int | None:
-        if self.request_headers.get("x-attack") == "body":
+        if self.attack == "body":
             if not end_of_stream:
                 return 1
             body = self.request_body.get() or b""
@@ -371,3 +373,31 @@ class HostileHttp(HttpContext):
 
 class Hostile(RootContext):
     http_context = HostileHttp
+
+
+def raising(self: HttpContext, *arguments: object) -> Any:
+    raise RuntimeError("on purpose")
+
+
+class RaisingHttp(HttpContext):
+    """Every callback raises."""
+
+    on_request_headers: Any = raising
+    on_request_body: Any = raising
+    on_request_trailers: Any = raising
+    on_response_headers: Any = raising
+    on_response_body: Any = raising
+    on_response_trailers: Any = raising
+    on_done: Any = raising
+    on_log: Any = raising
+
+
+class Raising(RootContext):
+    http_context = RaisingHttp
+
+    def on_configure(self, configuration_size: int) -> bool | None:
+        self.set_tick_period(TICK_PERIOD_MS)
+        return True
+
+    def on_tick(self) -> None:
+        raise RuntimeError("on purpose")
