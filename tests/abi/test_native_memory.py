@@ -160,11 +160,18 @@ def test_allocations_outside_a_call_are_the_hosts(host: RawHost):
     host.answers["proxy_get_property"] = lambda _: (OK, b"value")
     host.answers["proxy_get_header_map_value"] = lambda *_: (OK, b"value")
     own = [host.place(b"before")]
+
+    def place_own():
+        own.append(host.place(b"during"))
+        return OK
+
+    host.answers["proxy_done"] = place_own
     for call in ("p.get_property('k')", "p.get_header_map_value(0, 'k')"):
-        host.run(call)
-        own += [host.place(b"after "), host.place(b"beside")]
+        host.run(f"{call}; p.done(); {call}; p.done()")
+        own.append(host.place(b"after "))
     host.run("p.get_property('k'); p.get_header_map_value(0, 'k')")
-    assert [host.read(address, 6) for address in own] == [b"before", b"after ", b"beside", b"after ", b"beside"]
+    each = [b"during", b"during", b"after "]
+    assert [host.read(address, 6) for address in own] == [b"before", *each, *each]
     assert host.call("malloc", 0) != 0
     assert host.call("malloc", 2**32 - 1) == 0
 
