@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from host_sim import LoadError, SteppedSimulator
+from host_sim.testing.envoy_process import validate
 from tests.envoy.binaries import NEWEST, require_envoy
-from tests.envoy.runner import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from host_sim.testing.envoy_config import Cluster, Plugin, bootstrap
+from host_sim.testing.envoy_process import run_envoy
 from tests.artifacts import require_artifact
 from tests.envoy.binaries import NEWEST, require_envoy
-from tests.envoy.envoy_config import Cluster, Plugin, bootstrap
 from tests.envoy.gateway import Gateway
-from tests.envoy.runner import run_envoy
 from tests.envoy.upstreams import Fleet
 
 WORKERS = 2  # more than one, so that the workers must agree on the counts

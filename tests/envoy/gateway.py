@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import aiohttp
 
-from tests.envoy.runner import POLL_INTERVAL_S, Envoy
+from host_sim.testing.envoy_process import POLL_INTERVAL_S, Envoy
 from tests.envoy.upstreams import NAME_HEADER, WAIT_TIMEOUT_S, Fleet
 
 T = TypeVar("T")

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from host_sim.testing.envoy_config import Cluster, Plugin, bootstrap
+from host_sim.testing.envoy_process import validate
 from tests.artifacts import require_artifact
 from tests.envoy.binaries import HIGRESS_BASE, NEWEST, require_envoy
 from tests.envoy.conftest import plugin_configuration
-from tests.envoy.envoy_config import Cluster, Plugin, bootstrap
-from tests.envoy.runner import validate
 
 ADDRESSES = ["127.0.0.1:1", "127.0.0.1:2"]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from wasmtime import wat2wasm
 
+from host_sim.testing.envoy_config import DESTINATION_HEADER, Cluster, Plugin, bootstrap
+from host_sim.testing.envoy_process import EnvoyError, run_envoy, validate
 from tests.envoy.binaries import HIGRESS_BASE, NEWEST, require_envoy
-from tests.envoy.envoy_config import DESTINATION_HEADER, Cluster, Plugin, bootstrap
 from tests.envoy.gateway import Client, Gateway
-from tests.envoy.runner import EnvoyError, run_envoy, validate
 
 # The least that Envoy accepts as a plugin.
 PLUGIN = """

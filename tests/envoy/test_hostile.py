@@ -7,10 +7,10 @@ from contextlib import suppress
 
 import pytest
 
+from host_sim.testing.envoy_config import Cluster, Plugin, bootstrap
+from host_sim.testing.envoy_process import run_envoy
 from tests.envoy.binaries import NEWEST, require_envoy
-from tests.envoy.envoy_config import Cluster, Plugin, bootstrap
 from tests.envoy.gateway import Client, Gateway
-from tests.envoy.runner import run_envoy
 from tests.envoy.upstreams import Fleet
 from tests.hostile import BODIES, BUFFER_LIMIT_BYTES, UNCAUGHT
 from tests.plugin_builds import built_plugin

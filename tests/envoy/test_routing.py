@@ -5,7 +5,7 @@ Replies are held open, so that the counts of requests in flight are known exactl
 
 import pytest
 
-from tests.envoy.envoy_config import DESTINATION_HEADER
+from host_sim.testing.envoy_config import DESTINATION_HEADER
 from tests.envoy.gateway import Answer, Client, Gateway
 from tests.envoy.upstreams import Fleet
 

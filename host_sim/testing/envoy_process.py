@@ -3,13 +3,13 @@
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
-from tests.envoy.envoy_config import LISTENER_NAME, Json
+from .envoy_config import LISTENER_NAME, Json
 
 READY_TIMEOUT_S = 120.0  # V8 compiles the whole module before Envoy is ready
 STOP_TIMEOUT_S = 20.0
@@ -29,9 +29,14 @@ class Envoy:
 
     process: "subprocess.Popen[bytes]"
     admin_url: str
-    url: str
+    urls: Mapping[str, str]  # by the name of the listener
     ready_s: float
     log_path: Path
+
+    @property
+    def url(self) -> str:
+        """Of the listener with the default name."""
+        return self.urls[LISTENER_NAME]
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
@@ -58,11 +63,14 @@ class Envoy:
 
 
 @contextmanager
-def run_envoy(executable: Path, config: Json, directory: Path, concurrency: int = 1) -> Iterator[Envoy]:
+def run_envoy(
+    executable: Path, config: Json, directory: Path, concurrency: int = 1, wasm_log_level: str = "info"
+) -> Iterator[Envoy]:
     """An Envoy that is ready to serve; `directory` takes its configuration and its log."""
     log_path, admin_address_path = directory / "envoy.log", directory / "admin-address"
     arguments = ["--log-path", str(log_path), "--admin-address-path", str(admin_address_path), "--disable-hot-restart"]
     arguments += ["--concurrency", str(concurrency), "--log-level", "info"]
+    arguments += ["--component-log-level", f"wasm:{wasm_log_level}"]
     process = subprocess.Popen(
         [executable, "-c", _write(config, directory), *arguments],
         stdin=subprocess.DEVNULL,
@@ -73,7 +81,7 @@ def run_envoy(executable: Path, config: Json, directory: Path, concurrency: int 
     try:
         admin_url = _wait_until_ready(process, admin_address_path, log_path)
         ready_s = time.monotonic() - started_s
-        yield Envoy(process, admin_url, _listener_url(admin_url), ready_s, log_path)
+        yield Envoy(process, admin_url, _listener_urls(admin_url), ready_s, log_path)
     finally:
         process.terminate()
         try:
@@ -118,10 +126,10 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", admin_address_path: Pa
     raise EnvoyError(f"Envoy was not ready within {READY_TIMEOUT_S:.0f} s:\n{_tail(log_path)}")
 
 
-def _listener_url(admin_url: str) -> str:
+def _listener_urls(admin_url: str) -> dict[str, str]:
     statuses = json.loads(_get(f"{admin_url}/listeners?format=json"))["listener_statuses"]
-    address = statuses[0]["local_address"]["socket_address"]
-    return f"http://{address['address']}:{address['port_value']}"
+    addresses = {status["name"]: status["local_address"]["socket_address"] for status in statuses}
+    return {name: f"http://{address['address']}:{address['port_value']}" for name, address in addresses.items()}
 
 
 def _get(url: str) -> bytes:
