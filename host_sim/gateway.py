@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from .clock import ManualScheduler, Scheduler
 from .cluster import Cluster
 from .records import LOGS_MAX, LogRecord
 from .redis_backend import RedisBackend
+from .routes import Route
 from .shared import Shared
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Gateway:
     variables: dict[str, str] = field(default_factory=dict)
     shared: Shared = field(default_factory=Shared)
     foreign_functions: dict[str, ForeignFunction] = field(default_factory=dict)
+    routes: Sequence[Route] = ()  # tried in order; without any, the three below are the route of every request
     route_name: str = "route"
     cluster_name: str = ""
     cluster_header: str = ""

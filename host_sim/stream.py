@@ -16,6 +16,7 @@ from .codec import Pair
 from .direction import Direction, Hold
 from .headers import HeaderMap, Headers
 from .records import Trace
+from .routes import Route, find_route
 
 if TYPE_CHECKING:
     from .vm import Vm
@@ -69,6 +70,7 @@ class HttpStream:
         self.overridden = False
         self.route_cache_clears = 0
         self.keep_route_cache = False  # Higress: property clear_route_cache is "off"
+        self._route: Route | None = None
         self._cluster: Cluster | None = None
 
     def __repr__(self) -> str:
@@ -136,22 +138,30 @@ class HttpStream:
 
     # What the gateway decides
 
+    def route(self) -> Route | None:
+        """Looked up once, and again after the route cache was cleared."""
+        if self._route is None:
+            gateway = self.vm.gateway
+            if gateway.routes:
+                self._route = find_route(gateway.routes, self.request.headers or HeaderMap())
+            else:
+                self._route = Route(gateway.route_name, gateway.cluster_name, gateway.cluster_header)
+        return self._route
+
     def route_name(self) -> str:
-        return self.vm.gateway.route_name
+        route = self.route()
+        return route.name if route is not None else ""
 
     def cluster(self) -> Cluster | None:
-        """Of the route; a route by header is looked up once and again after the route cache was cleared."""
-        if self._cluster is None:
-            gateway = self.vm.gateway
-            name = gateway.cluster_name
-            if gateway.cluster_header and self.request.headers is not None:
-                value = self.request.headers.get(gateway.cluster_header.encode())
-                name = value.decode("utf-8", "replace") if value is not None else name
-            self._cluster = gateway.clusters.get(name)
+        """Of the route; looked up once, and again after the route cache was cleared."""
+        route = self.route()
+        if self._cluster is None and route is not None:
+            self._cluster = self.vm.gateway.clusters.get(route.cluster_name(self.request.headers or HeaderMap()))
         return self._cluster
 
     def clear_route_cache(self) -> None:
         self.route_cache_clears += 1
+        self._route = None
         self._cluster = None
 
     def request_headers_changed(self) -> None:
@@ -267,7 +277,8 @@ class HttpStream:
         """On higress the override host is strict; on envoy an unknown one falls back to round robin."""
         cluster = self.cluster()
         if cluster is None:
-            self.reply(LocalReply(503, "cluster_not_found", b""))
+            missing = (404, "route_not_found") if self.route() is None else (503, "cluster_not_found")
+            self.reply(LocalReply(*missing, b""))
             return False
         if self.vm.target == "higress" and self.override_host:
             self.endpoint = cluster.find(self.override_host)
