@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from proxywasm.enums import RedisStatus, Status
 
-from .clock import Scheduler, Timer
+from .clock import Priority, Scheduler, Timer
 from .codec import encode_command, reply_end
 from .errors import HostCallError
 from .redis_backend import RedisBackend, RedisLink
@@ -109,7 +109,7 @@ class _Connection:
             raise HostCallError(Status.INTERNAL_FAILURE, f"{PIPELINE_MAX} Redis calls are pending")
         call = _Call(done)
         if self._settings.timeout_ms:
-            call.timer = self._scheduler.call_later(self._settings.timeout_ms, self.fail)
+            call.timer = self._scheduler.call_later(self._settings.timeout_ms, self.fail, Priority.TIMEOUT)
         self._calls.append(call)
         self._unsent += query
         if len(self._unsent) > self._settings.buffer_size_max_bytes or not self._settings.flush_timeout_ms:

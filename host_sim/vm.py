@@ -20,7 +20,7 @@ from .abi import CALLBACKS, Target, host_calls
 from .buffers import Buffer
 from .callouts import HttpCall, HttpResponse
 from .calls import CALLS
-from .clock import Timer
+from .clock import Priority, Timer
 from .codec import Pair
 from .errors import GuestTrap, HostCallError, LoadError, SimulatorError
 from .gateway import Gateway, Plugin
@@ -351,7 +351,7 @@ class Vm:
             del self._http_calls[call_id]
             raise
         if timeout_ms:
-            pending.timer = self.gateway.scheduler.call_later(timeout_ms, lambda: done(None))
+            pending.timer = self.gateway.scheduler.call_later(timeout_ms, lambda: done(None), Priority.TIMEOUT)
         return call_id
 
     def finish_http_call(self, call_id: int, response: HttpResponse | None) -> None:

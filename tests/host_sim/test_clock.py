@@ -1,6 +1,6 @@
 from functools import partial
 
-from host_sim.clock import MANUAL_EPOCH_NS, ManualScheduler
+from host_sim.clock import MANUAL_EPOCH_NS, ManualScheduler, Pace, Priority
 
 
 def test_time_moves_only_when_told():
@@ -37,3 +37,53 @@ def test_what_is_added_on_the_way_runs_if_it_is_due():
     assert ran == []
     scheduler.advance(0.5)
     assert ran == ["second"]
+
+
+def test_what_arrives_just_in_time_is_in_time():
+    scheduler = ManualScheduler()
+    ran: list[str] = []
+    scheduler.call_later(5, lambda: ran.append("timeout"), Priority.TIMEOUT)
+
+    def ask():
+        scheduler.call_later(3, lambda: ran.append("reply"))
+
+    scheduler.call_later(2, ask)
+    scheduler.advance(5)
+    assert ran == ["reply", "timeout"]
+
+
+def test_steps_jump_from_event_to_event():
+    scheduler = ManualScheduler()
+    scheduler.call_later(7, lambda: None).cancel()
+    scheduler.call_later(60_000, lambda: None)
+    assert scheduler.next_ns == 60_000_000_000
+    assert repr(scheduler) == "<0.000 ms, 1 events>"
+    assert scheduler.step()
+    assert scheduler.monotonic_ns() == 60_000_000_000
+    assert not scheduler.step()
+    assert scheduler.next_ns is None
+
+
+def test_time_never_goes_back():
+    scheduler = ManualScheduler()
+    scheduler.call_later(1, lambda: scheduler.advance(10))
+    scheduler.advance(5)
+    assert scheduler.monotonic_ns() == 11_000_000
+
+
+def test_the_same_heap_plays_at_the_pace_of_real_time():
+    now_ns = 1_000_000_000  # of a machine that wakes up too early
+    slept: list[float] = []
+
+    def sleep_s(duration_s: float) -> None:
+        nonlocal now_ns
+        slept.append(duration_s)
+        now_ns += int(duration_s * 1e9) - (len(slept) == 1) * 1_000_000
+
+    scheduler = ManualScheduler(pace=Pace(lambda: now_ns, sleep_s))
+    ran: list[int] = []
+    for delay_ms in (5, 2):
+        scheduler.call_later(delay_ms, lambda: ran.append(now_ns))
+    scheduler.advance(6)
+    assert slept == [0.002, 0.001, 0.003, 0.001]
+    assert ran == [1_002_000_000, 1_005_000_000]
