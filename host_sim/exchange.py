@@ -25,6 +25,7 @@ class Exchange:
     route_cache_clears: int
     upstream_headers: list[tuple[str, str]] | None
     upstream_body: bytes
+    upstream_trailers: list[tuple[str, str]]
     callbacks: list[CallbackRecord] = field(repr=False)
     host_calls: list[HostCallRecord] = field(repr=False)
     logs: list[LogRecord] = field(repr=False)
@@ -76,6 +77,7 @@ def observe(stream: HttpStream) -> Exchange:
         route_cache_clears=stream.route_cache_clears,
         upstream_headers=up.headers.text_pairs() if up.headers is not None else None,
         upstream_body=up.body,
+        upstream_trailers=(up.trailers or HeaderMap()).text_pairs(),
         callbacks=list(stream.trace.callbacks),
         host_calls=list(stream.trace.host_calls),
         logs=list(stream.trace.logs),
