@@ -15,7 +15,7 @@ def cached_build(request: Request, cache: Path) -> Path:
     Outdated means: the build tool, what lies beside it (the SDK, the C extension), or a file in the request's Python
     path has changed.
     """
-    name = f"{request.plugin.partition(':')[0]}.{request.target.name}{'.debug' if request.debug else ''}"
+    name = f"{request.plugin.replace(':', '.')}.{request.target.name}{'.debug' if request.debug else ''}"
     path = cache / f"{name}.{_fingerprint(request)}.wasm"
     if not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)

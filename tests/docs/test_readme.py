@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,8 @@ EXAMPLES = ROOT / "docs" / "examples"
 
 
 @pytest.fixture
-def examples_on_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def examples_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    return
 
 
 def code_blocks(language: str) -> list[str]:
