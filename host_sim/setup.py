@@ -4,11 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from .cluster import Cluster, Endpoint
-from .errors import LeftoverError, LoadError
+from .errors import LeftoverError, LoadError, SimulatorError
 from .guest import GuestFactory
 from .native_guest import NativeFactory
+from .redis_backend import RedisBackend, TcpRedis
 from .stream import HttpStream
 from .vm import Vm
 
@@ -44,6 +46,16 @@ def make_clusters(clusters: Clusters) -> dict[str, Cluster]:
         name: Cluster(name, [Endpoint(item) if isinstance(item, str) else item for item in endpoints])
         for name, endpoints in clusters.items()
     }
+
+
+def redis_backend(backend: RedisBackend | str | None) -> RedisBackend | None:
+    """A backend as it is; "redis://host:port" is a server."""
+    if not isinstance(backend, str):
+        return backend
+    parts = urlsplit(backend)
+    if parts.scheme != "redis" or not parts.hostname:
+        raise SimulatorError(f"a Redis backend is redis://host:port, not {backend!r}")
+    return TcpRedis(parts.hostname, parts.port or 6379)
 
 
 def finish_vm(vm: Vm) -> None:

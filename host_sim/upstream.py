@@ -1,6 +1,6 @@
 """The servers behind the gateway, as the gateway sees them: real HTTP and scripts are peers under one Protocol."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Protocol, TypeAlias
@@ -51,7 +51,7 @@ UpstreamEvent: TypeAlias = ResponseHeaders | bytes | ResponseTrailers
 
 
 class Upstream(Protocol):
-    def exchange(self, request: UpstreamRequest) -> AsyncIterator[UpstreamEvent]:
+    def exchange(self, request: UpstreamRequest) -> AsyncGenerator[UpstreamEvent, None]:
         """Headers, then chunks, then perhaps trailers, as they come; UpstreamFailed if the server breaks off."""
 
     async def close(self) -> None: ...
@@ -63,7 +63,7 @@ class HttpUpstream:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
-    async def exchange(self, request: UpstreamRequest) -> AsyncIterator[UpstreamEvent]:
+    async def exchange(self, request: UpstreamRequest) -> AsyncGenerator[UpstreamEvent, None]:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
@@ -134,7 +134,7 @@ class ScriptedUpstream:
     def __init__(self, script: UpstreamScript = name_itself) -> None:
         self._script = script
 
-    async def exchange(self, request: UpstreamRequest) -> AsyncIterator[UpstreamEvent]:
+    async def exchange(self, request: UpstreamRequest) -> AsyncGenerator[UpstreamEvent, None]:
         body = b"".join([chunk async for chunk in request.body])
         asked = ScriptedRequest(
             request.address, request.header(":method"), request.header(":path"), request.headers, body
