@@ -8,10 +8,10 @@ from proxywasm_build.cache import cached_build
 from proxywasm_build.targets import TARGETS
 
 PLUGINS = Path(__file__).resolve().parent / "plugins"
-_CACHE = PLUGINS.parents[1] / "build" / "test-plugins"
+CACHE = PLUGINS.parents[1] / "build" / "test-plugins"
 
 
 @functools.cache
 def built_plugin(plugin: str, target: str, debug: bool = False) -> Path:
     """The module of `plugin` (MODULE:CLASS) for a target. Raises BuildError."""
-    return cached_build(Request(plugin, TARGETS[target], (PLUGINS,), debug=debug), _CACHE)
+    return cached_build(Request(plugin, TARGETS[target], (PLUGINS,), debug=debug), CACHE)
