@@ -19,12 +19,17 @@ def redis_server() -> Iterator[EmbeddedRedis]:
 
 
 @pytest.fixture
-def database(redis_server: EmbeddedRedis) -> Iterator["redis.Redis"]:
+def real_database(redis_server: EmbeddedRedis) -> Iterator["redis.Redis"]:
     """A client of an empty server."""
     with redis_server.client() as client:
         client.flushall()
         client.script_flush()
         yield client
+
+
+@pytest.fixture
+def database(real_database: "redis.Redis") -> "redis.Redis":
+    return real_database
 
 
 def guest_of(kind: str, target: str) -> str:

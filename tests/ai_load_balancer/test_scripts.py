@@ -1,4 +1,4 @@
-"""The Lua scripts on a real Redis server, by their contracts."""
+"""The Lua scripts by their contracts, on a real Redis server and on the stand-in of the long simulations."""
 
 import random
 import time
@@ -8,6 +8,8 @@ import pytest
 from ai_load_balancer import scripts
 from ai_load_balancer.scripts import ACQUIRE, LIVE_COUNTS, RELEASE, RENEW, in_flight_keys
 from redis.crc import key_slot
+
+from tests.redis_servers import memory_redis_client
 
 from .test_policy import CHI_SQUARE_BOUND, chi_square
 
@@ -51,6 +53,16 @@ class Leases:
         """As if their time had passed."""
         for lease in leases:
             assert self.database.zadd(EXPIRIES, {lease: 1}, xx=True, ch=True)
+
+
+@pytest.fixture(params=["real", "memory"])
+def database(request):
+    """A client of an empty server; for the real one, the fixture of all tests of the filter."""
+    if request.param == "real":
+        yield request.getfixturevalue("real_database")
+    else:
+        with memory_redis_client() as client:
+            yield client
 
 
 @pytest.fixture
