@@ -24,6 +24,7 @@ from .wasi import WASI_FUNCTIONS, WASI_MODULE, MemoryFault, Wasi
 MEMORY_SIZE_MAX = 1 << 30  # Envoy's limit for a VM
 STACK_SIZE_MAX = 960 * 1024  # about what V8 leaves to wasm frames in Envoy
 FUEL_TANK = 1 << 62  # never runs out
+INSTANTIATE_ATTEMPTS_MAX = 5
 INVALID_MEMORY_ACCESS = 6
 _U32 = Struct("<I")
 _U64 = Struct("<Q")
@@ -195,7 +196,7 @@ class WasmGuest:
 
     def _instantiate(self) -> None:
         try:
-            instance = self._linker.instantiate(self._store, self._factory.module)
+            instance = _first_success(lambda: self._linker.instantiate(self._store, self._factory.module))
         except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
             raise LoadError(f"{self._factory.name} cannot be instantiated: {error}") from error
         exports = instance.exports(self._store)
@@ -285,6 +286,20 @@ class WasmGuest:
             raise MemoryFault(f"the guest has no memory for {len(data)} bytes")
         self._memory.write(address, data)
         return address
+
+
+def _first_success(instantiate: Callable[[], wasmtime.Instance]) -> wasmtime.Instance:
+    """The first instance of a module also makes its memory image, a sealed memfd that later ones map.
+
+    Sealing fails where the kernel holds one of its pages just then (EBUSY, seen under memory pressure); it passes.
+    """
+    for _ in range(INSTANTIATE_ATTEMPTS_MAX - 1):
+        try:
+            return instantiate()
+        except wasmtime.WasmtimeError as error:
+            if "memfd" not in str(error):
+                raise
+    return instantiate()
 
 
 def _pairs(data: bytes) -> list[tuple[bytes, bytes]]:
