@@ -65,7 +65,7 @@ class Direction:
         self._visible: Buffer | None = None  # the data of the callback in progress
 
     def __repr__(self) -> str:
-        return f"<{self.name}: {self.hold.value}, {len(self._held) + len(self._waiting)} bytes held>"
+        return f"<{self.name}: {self.hold.value}, {self.held_size} bytes held>"
 
     @property
     def body(self) -> Buffer | None:
@@ -73,6 +73,11 @@ class Direction:
         if self._visible is not None:
             return self._visible
         return self._held if self._buffering else None
+
+    @property
+    def held_size(self) -> int:
+        """Bytes of the body that are held back."""
+        return len(self._held) + len(self._waiting)
 
     # What comes in
 

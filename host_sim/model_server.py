@@ -24,7 +24,7 @@ STREAM_HEADERS = {"content-type": "text/event-stream", "cache-control": "no-cach
 
 
 class ModelServer:
-    """Serves /v1/chat/completions, /v1/completions, /metrics and /health on a free loopback port.
+    """Serves /v1/chat/completions, /v1/completions, /metrics and /health on a loopback port (0: a free one).
 
     At most `running_max` requests produce tokens at a time, the others wait, as in a real engine's scheduler.
     """
@@ -35,10 +35,12 @@ class ModelServer:
         token_interval_s: float = 0.005,
         running_max: int = 256,
         kv_tokens: int = 100_000,
+        port: int = 0,
     ) -> None:
         self.name = name
         self.token_interval_s = token_interval_s
         self.kv_tokens = kv_tokens
+        self.port = port
         self.address = ""
         self.requests = 0
         self.in_flight = 0
@@ -59,7 +61,7 @@ class ModelServer:
         app.router.add_get("/health", self._health)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_TIMEOUT_S)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, HOST, 0)
+        site = web.TCPSite(self._runner, HOST, self.port)
         await site.start()
         self.address = f"{HOST}:{self._runner.addresses[0][1]}"
         return self
