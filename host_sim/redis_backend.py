@@ -149,25 +149,42 @@ class SteppedRedis:
         self._links.append(link)
 
 
+class CommandSplitter:
+    """Cuts what is sent on a connection into commands."""
+
+    def __init__(self) -> None:
+        self._received = b""
+
+    def feed(self, data: bytes) -> list[list[bytes]]:
+        """The commands that are complete now; ValueError for what is no array of bulk strings."""
+        self._received += data
+        commands: list[list[bytes]] = []
+        start = 0
+        while (end := reply_end(self._received, start)) is not None:
+            value = decode_reply(self._received[start:end])
+            start = end
+            command = [part for part in value if isinstance(part, bytes)] if isinstance(value, list) else []
+            if not command or not isinstance(value, list) or len(command) != len(value):
+                raise ValueError(f"a query that is no array of bulk strings: {value!r}")
+            commands.append(command)
+        self._received = self._received[start:]
+        return commands
+
+
 class _ScriptedLink:
-    """Splits what is sent into commands."""
+    """Hands on what is sent, command by command."""
 
     def __init__(self, on_command: Callable[[list[bytes], "_ScriptedLink"], None], events: RedisEvents) -> None:
         self._on_command = on_command
         self._events = events
-        self._received = b""
+        self._splitter = CommandSplitter()
         self._closed = False
 
     def send(self, data: bytes) -> None:
-        self._received += data
-        while not self._closed:
-            end = reply_end(self._received)
-            if end is None:
+        for command in self._splitter.feed(data):
+            if self._closed:
                 return
-            command, self._received = decode_reply(self._received[:end]), self._received[end:]
-            if not isinstance(command, list) or not all(isinstance(part, bytes) for part in command):
-                raise ValueError(f"a query that is no array of bulk strings: {command!r}")
-            self._on_command([part for part in command if isinstance(part, bytes)], self)
+            self._on_command(command, self)
 
     def answer(self, reply: ScriptedReply) -> None:
         if self._closed or reply is Fault.NEVER:

@@ -15,8 +15,9 @@ from typing import Any
 from proxywasm.enums import LogLevel
 
 from .abi import Target
-from .callouts import HttpCall, HttpResponse, SteppedCallouts
+from .callouts import HttpCall, HttpCallouts, HttpResponse, SteppedCallouts
 from .clock import ManualScheduler
+from .cluster import Cluster
 from .errors import UsageError
 from .exchange import Exchange, observe
 from .gateway import Gateway, Plugin
@@ -27,7 +28,11 @@ from .vm import Vm
 
 
 class SteppedSimulator:
-    """Starts the plugin; LoadError if that fails. `gateway_options` are further fields of Gateway."""
+    """Starts the plugin; LoadError if that fails.
+
+    scheduler: the clock, if others than the gateway follow it too
+    gateway_options: further fields of Gateway
+    """
 
     def __init__(
         self,
@@ -38,9 +43,10 @@ class SteppedSimulator:
         redis: Mapping[str, RedisBackend | None] | None = None,
         seed: int = 0,
         fuel: bool = False,
+        scheduler: ManualScheduler | None = None,
         **gateway_options: Any,
     ) -> None:
-        self.scheduler = ManualScheduler()
+        self.scheduler = scheduler if scheduler is not None else ManualScheduler()
         self.callouts = SteppedCallouts()
         self.redis = dict(redis or {})
         named = make_clusters(clusters or {})
@@ -49,13 +55,16 @@ class SteppedSimulator:
         self.gateway = Gateway(
             clusters=named,
             redis=self.redis,
-            callouts=self.callouts,
+            callouts=self._make_callouts(named, target),
             scheduler=self.scheduler,
             random_bytes=random.Random(seed).randbytes,
             **gateway_options,
         )
         self.vm = Vm(guest_factory(guest, fuel), target, Plugin(configuration_bytes(plugin_config)), self.gateway)
         self.vm.start()
+
+    def _make_callouts(self, clusters: Mapping[str, Cluster], target: Target) -> HttpCallouts:
+        return self.callouts
 
     def open_stream(self) -> HttpStream:
         return self.vm.open_stream()
