@@ -15,6 +15,8 @@ from .headers import HeaderMap
 
 MAX_CONFIGURATION_BYTES = 16 * 1024 * 1024
 
+live: "dict[int, Context]" = {}  # by context id: what the host's callbacks go to
+
 _BIT = {name: 1 << i for i, name in enumerate(CONTEXT_CALLBACKS)}
 
 
@@ -108,6 +110,16 @@ class HttpContext(Context):
     def __init__(self, context_id: int, root: RootContext) -> None:
         self.context_id = context_id
         self.root = root
+
+    def hand_over(self, successor: "HttpContext") -> None:
+        """From now on `successor`, made with the same id and root, gets the callbacks of this stream.
+
+        Calls that this context has made end as if it were deleted. The class of `successor` must be known when the
+        module is built: see RootContext.further_contexts.
+        """
+        self.is_deleted = True
+        live[self.context_id] = successor
+        host.attach(self.context_id, successor, successor._wanted)
 
     def on_request_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
         """The request's headers came; `end_of_stream` if neither body nor trailers follow."""

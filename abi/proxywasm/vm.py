@@ -11,7 +11,7 @@ import traceback
 
 from . import capabilities, grpc_client, http_client, log, redis_client
 from ._host import host
-from .contexts import Context, HttpContext, RootContext, StreamContext, callback_names, mask_of, wanted_callbacks
+from .contexts import HttpContext, RootContext, StreamContext, callback_names, live, mask_of, wanted_callbacks
 from .enums import LogLevel
 from .errors import RedisReplyError, host_error
 from .metrics import Counter
@@ -57,7 +57,7 @@ class Vm:
 
     def __init__(self, root_class: type[RootContext]) -> None:
         self.root_class = root_class
-        self.contexts: dict[int, Context] = {}
+        self.contexts = live
         self.roots: dict[int, RootContext] = {}  # those of the contexts that are roots
         self.on_http_call_response = http_client.on_response
         self.on_redis_call_response = redis_client.on_response

@@ -76,6 +76,29 @@ def test_the_life_of_a_stream(sdk, host):
     assert 2 not in host.dispatcher.contexts
 
 
+def test_a_context_may_hand_over_its_stream(sdk, host):
+    class Successor(sdk.HttpContext):
+        def on_response_headers(self, num_headers, end_of_stream):
+            return 1
+
+    root, request = make_plugin(sdk)
+    root.further_contexts = (Successor,)
+    sdk.vm.start(root, "envoy")
+    host.call("on_context_create", 1, 0)
+    host.call("on_context_create", 2, 1)
+    first = host.attached[2]
+    assert isinstance(first, request)
+    successor = Successor(2, first.root)
+    first.hand_over(successor)
+    assert host.attached[2] is successor
+    assert host.wanted[2] == bits("on_response_headers")
+    assert first.is_deleted  # replies to its calls go to their orphan callbacks
+
+    host.call("on_delete", 2)
+    assert successor.is_deleted
+    assert 2 not in host.attached
+
+
 def test_want_no_more_refuses_a_name_that_is_no_callback(sdk):
     with pytest.raises(KeyError):
         sdk.HttpContext(2, None).want_no_more("on_lunch")
