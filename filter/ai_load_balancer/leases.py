@@ -51,20 +51,20 @@ class Lease:
 
 
 class Leases:
-    """All leases of one root context. They outlive a new configuration."""
+    """The leases of one policy configuration. `limit` is the highest count that an endpoint may reach; 0: no limit."""
 
     def __init__(self, root: RootContext, client: RedisClient, limit: int) -> None:
         self._root = root
         self._gateway = f"{getrandbits(64):016x}"
         self._numbers = count(1)
         self._held: dict[str, Lease] = {}
-        self.configure(client, limit)
-
-    def configure(self, client: RedisClient, limit: int) -> None:
-        """`limit` is the highest count that an endpoint may reach; 0 for no limit."""
         self._client = client
         self._limit = limit
         self._scopes: dict[tuple[bytes, bytes], Scope] = {}
+
+    @property
+    def are_held(self) -> bool:
+        return bool(self._held)
 
     def ask(
         self,

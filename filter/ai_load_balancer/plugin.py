@@ -1,17 +1,18 @@
-"""The plugin: takes the configuration and gives every request the context of the policy."""
+"""The plugin: takes the configuration and gives every request the context of the policy that applies to it."""
 
 import logging
 
 from proxywasm import RedisClient, RedisUnreachable, RootContext, capabilities
 
-from . import config
-from .config_reader import ConfigError
-from .leases import RENEWAL_INTERVAL_MS, Leases
+from .config import Config, ConfigError, RedisConfig, Request, parse
+from .drivers import CONTEXT_CLASSES, Driver, make_driver
+from .leases import RENEWAL_INTERVAL_MS
 from .local_counts import LocalCounts
-from .local_least_request import LocalLeastRequest
 from .log_prefix import root_prefix
-from .redis_least_request import RedisLeastRequest
+from .rule_context import RuleContext
 from .upstream_hosts import UpstreamHosts
+
+MAX_RETIRING_DRIVERS = 64  # beyond it, the oldest is let go, and its leases expire
 
 _logger = logging.getLogger(__name__)
 
@@ -19,56 +20,75 @@ _logger = logging.getLogger(__name__)
 class AiLoadBalancer(RootContext):
     """One per gateway worker and configuration. Until it is configured, requests pass through."""
 
-    further_contexts = (RedisLeastRequest, LocalLeastRequest)
-
-    # Set by the first configuration that is good.
-    leases: Leases
-    _client: RedisClient
+    further_contexts = (RuleContext, *CONTEXT_CLASSES)
 
     def __init__(self, context_id: int) -> None:
         super().__init__(context_id)
         self.plugin_id = ""
-        self.endpoints: tuple[str, ...] = ()
-        self.max_request_count = 0
         self.upstream_hosts = UpstreamHosts()
         self.local_counts = LocalCounts()
-        self._redis: config.RedisConfig | None = None
+        self._clients: dict[RedisConfig, RedisClient] = {}
+        self._config = Config("", (), None, ())
+        self._rule_drivers: list[Driver] = []
+        self._default_driver: Driver | None = None
+        self._retiring: list[Driver] = []
 
     def on_configure(self, configuration_size: int) -> bool | None:
         """A configuration that cannot be used changes nothing."""
         try:
-            new = config.parse(self.plugin_configuration(), capabilities.current().redis)
+            new = parse(self.plugin_configuration(), capabilities.current().redis)
         except ConfigError as error:
             prefix = root_prefix(self.plugin_id)
             for problem in error.errors:
                 _logger.error("%sconfiguration: %s", prefix, problem)
             return False
-        self.plugin_id = new.plugin_id
+        self._use(new)
         for warning in new.warnings:
             _logger.warning("%sconfiguration: %s", root_prefix(self.plugin_id), warning)
-        self.max_request_count = new.policy.max_request_count
-        self.endpoints = new.policy.endpoints
-        if new.policy.redis is None:
-            self.http_context = LocalLeastRequest
-        else:
-            self._use_redis(new.policy.redis)
-            self.http_context = RedisLeastRequest
         return True
 
     def on_tick(self) -> None:
-        if self._redis is not None:
-            self.leases.renew()
+        for driver in self._drivers():
+            driver.on_tick()
+        self._retiring = [driver for driver in self._retiring if not driver.is_idle]
+        for driver in self._retiring:
+            driver.on_tick()
 
-    def _use_redis(self, redis: config.RedisConfig) -> None:
-        if redis != self._redis:
-            self._client = RedisClient(redis.cluster, redis.username, redis.password, redis.timeout_ms, redis.database)
+    def driver_of(self, request: Request) -> Driver | None:
+        """The driver of the first rule that matches, else that of the global configuration, if there is one."""
+        for rule, driver in zip(self._config.rules, self._rule_drivers, strict=True):
+            if rule.matches(request):
+                return driver
+        return self._default_driver
+
+    def redis_client(self, config: RedisConfig) -> RedisClient:
+        """The client of a Redis; equal configurations share one."""
+        client = self._clients.get(config)
+        if client is None:
+            client = self._clients[config] = RedisClient(
+                config.cluster, config.username, config.password, config.timeout_ms, config.database
+            )
             try:
-                self._client.init()
+                client.init()
             except RedisUnreachable as error:
                 _logger.warning("%sRedis is not ready, requests will try again: %s", root_prefix(self.plugin_id), error)
-        if self._redis is None:
-            self.leases = Leases(self, self._client, self.max_request_count)
+        return client
+
+    def _use(self, new: Config) -> None:
+        """Streams in flight stay with the driver that they have."""
+        self.plugin_id = new.plugin_id
+        self._retiring = [*self._retiring, *self._drivers()][-MAX_RETIRING_DRIVERS:]
+        self._config = new
+        configs = [rule.config for rule in new.rules] + ([new.default] if new.default else [])
+        wanted = {config.redis for config in configs}
+        self._clients = {redis: client for redis, client in self._clients.items() if redis in wanted}
+        self._rule_drivers = [make_driver(self, rule.config) for rule in new.rules]
+        self._default_driver = make_driver(self, new.default) if new.default else None
+        if self._rule_drivers or self._default_driver is None:
+            self.http_context = RuleContext
         else:
-            self.leases.configure(self._client, self.max_request_count)
-        self._redis = redis
+            self.http_context = self._default_driver.context_class
         self.set_tick_period(RENEWAL_INTERVAL_MS)
+
+    def _drivers(self) -> list[Driver]:
+        return [*self._rule_drivers, *([self._default_driver] if self._default_driver else [])]

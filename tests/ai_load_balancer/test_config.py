@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from ai_load_balancer.config import MAX_ENDPOINTS, parse
-from ai_load_balancer.config_reader import ConfigError
+from ai_load_balancer.config import ConfigError
+from ai_load_balancer.config.document import MAX_ENDPOINTS, parse
 
 REDIS = {"serviceFQDN": "redis.static", "servicePort": 6379}
 GOOD = {"lb_policy": "global_least_request", "lb_config": REDIS}
@@ -27,18 +27,19 @@ def with_redis(**changes):
 
 def test_the_defaults():
     config = parse_dict(GOOD)
-    redis = config.policy.redis
+    redis = config.default.redis
     assert redis is not None
     assert redis.cluster == "outbound|6379||redis.static"
     assert (redis.username, redis.password, redis.timeout_ms, redis.database) == ("", "", 3000, 0)
-    assert (config.policy.max_request_count, config.policy.endpoints, config.plugin_id) == (0, (), "")
+    assert (config.default.max_request_count, config.default.endpoints, config.plugin_id) == (0, (), "")
     assert config.warnings == ()
 
 
 def test_numbers_may_be_strings_and_strings_numbers():
     policy = parse_dict(
         with_redis(servicePort="6380", timeout="250", database=3.0, maxRequestCount="7", password=1234)
-    ).policy
+    ).default
+    assert policy is not None
     assert policy.redis is not None
     assert policy.redis.cluster == "outbound|6380||redis.static"
     assert (policy.redis.timeout_ms, policy.redis.database, policy.redis.password) == (250, 3, "1234")
@@ -46,7 +47,7 @@ def test_numbers_may_be_strings_and_strings_numbers():
 
 
 def test_a_timeout_of_zero_is_the_default():
-    redis = parse_dict(with_redis(timeout=0)).policy.redis
+    redis = parse_dict(with_redis(timeout=0)).default.redis
     assert redis is not None
     assert redis.timeout_ms == 3000
 
@@ -58,7 +59,10 @@ def test_keys_of_the_reference_that_have_no_effect_are_accepted():
 
 def test_unknown_keys_are_ignored_with_a_warning():
     config = parse_dict({**with_redis(timeOut=5), "lbPolicy": "x", "_plugin_id_": "p"})
-    assert set(config.warnings) == {"lb_config.timeOut: unknown key, ignored", "lbPolicy: unknown key, ignored"}
+    assert set(config.warnings) == {
+        "lb_config.timeOut: unknown key, ignored; did you mean timeout?",
+        "lbPolicy: unknown key, ignored; did you mean lb_policy?",
+    }
     assert config.plugin_id == "p"
 
 
@@ -79,7 +83,15 @@ def test_unknown_keys_are_ignored_with_a_warning():
         ({**GOOD, "lb_config": []}, ["lb_config: expected an object, found an array"]),
         (
             {**GOOD, "_rules_": [{}]},
-            ["_rules_: rules by route, domain or service are not supported yet; configure without them"],
+            [
+                "_rules_[0]: a rule needs at least one of "
+                "_match_route_, _match_domain_, _match_service_, _match_route_prefix_"
+            ],
+        ),
+        ({**GOOD, "_rules_": {}}, ["_rules_: expected a list of objects, found {}"]),
+        (
+            {**GOOD, "_rules_": [{"_match_route_": "a"}]},
+            ["_rules_[0]._match_route_: expected a list of strings, found 'a'"],
         ),
         (with_redis(servicePort=None), ["lb_config.servicePort: is required: an integer from 1 to 65535"]),
         (with_redis(servicePort=0), ["lb_config.servicePort: expected an integer from 1 to 65535, found 0"]),
@@ -135,9 +147,9 @@ def test_what_is_no_json_object_is_refused(text, expected):
 
 def test_without_redis_the_endpoints_are_listed():
     config = parse_dict({**LOCAL, "lb_config": {"maxRequestCount": 5, **REDIS}}, has_redis=False)
-    assert config.policy.redis is None
-    assert config.policy.endpoints == ("10.0.0.1:80", "[::1]:80")
-    assert config.policy.max_request_count == 5
+    assert config.default.redis is None
+    assert config.default.endpoints == ("10.0.0.1:80", "[::1]:80")
+    assert config.default.max_request_count == 5
     assert config.warnings == ()
 
 

@@ -1,8 +1,8 @@
 """global_least_request without Redis: counts in shared data, the endpoint in a header."""
 
 import pytest
+from ai_load_balancer.drivers.local_least_request import ENDPOINT_HEADER
 from ai_load_balancer.local_counts import decode, encode
-from ai_load_balancer.local_least_request import ENDPOINT_HEADER
 from proxywasm.enums import Status
 
 from host_sim import LoadError, SteppedSimulator

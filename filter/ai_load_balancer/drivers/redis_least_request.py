@@ -10,6 +10,7 @@ from proxywasm import (
     Counter,
     HostError,
     HttpContext,
+    RedisClient,
     RedisError,
     RedisUnreachable,
     capabilities,
@@ -18,16 +19,16 @@ from proxywasm import (
     send_local_response,
 )
 
-from . import outcomes
-from .leases import Lease
-from .log_prefix import log_prefix
-from .policies.decision import Rejected
-from .policies.global_least_request import MalformedReply, read_reply
+from .. import outcomes
+from ..leases import Lease, Leases
+from ..log_prefix import log_prefix
+from ..policies.decision import Rejected
+from ..policies.global_least_request import MalformedReply, read_reply
+from .driver import bound
+from .texts import TOO_MANY_REQUESTS
 
 if TYPE_CHECKING:
-    from .plugin import AiLoadBalancer
-
-TOO_MANY_REQUESTS = "Exceeded maximum request limit from ai-load-balancer."
+    from ..plugin import AiLoadBalancer
 
 _HOLD_REQUEST = capabilities.HIGRESS.hold_request
 _route_name = capabilities.HIGRESS.route_name.get
@@ -43,6 +44,7 @@ class RedisLeastRequest(HttpContext):
     """
 
     root: "AiLoadBalancer"
+    driver: "RedisLeastRequestDriver"
     _lease: Lease | None = None
     _endpoints: tuple[str, ...] = ()
     _is_done = False
@@ -53,13 +55,12 @@ class RedisLeastRequest(HttpContext):
         if not route or not cluster:
             self._give_up(outcomes.NO_ROUTE, "the request has no route or no cluster name")
             return None
-        root = self.root
         try:
-            endpoints = root.upstream_hosts.healthy(cluster, higress.upstream_hosts())
+            endpoints = self.root.upstream_hosts.healthy(cluster, higress.upstream_hosts())
             if not endpoints:
                 self._give_up(outcomes.NO_ENDPOINT, "the cluster has no healthy endpoint")
                 return None
-            self._lease = root.leases.ask(self, route, cluster, endpoints, self._on_reply)
+            self._lease = self.driver.leases.ask(self, route, cluster, endpoints, self._on_reply)
         except RedisUnreachable as error:
             self._give_up(outcomes.REDIS_UNREACHABLE, error)
             return None
@@ -74,7 +75,7 @@ class RedisLeastRequest(HttpContext):
         lease = self._lease
         if lease is not None and lease.endpoint:
             self._lease = None
-            self.root.leases.give_back(lease)
+            self.driver.leases.give_back(lease)
         return None
 
     def _on_reply(self, reply: object) -> None:
@@ -83,7 +84,7 @@ class RedisLeastRequest(HttpContext):
         assert lease is not None
         if self._is_done:
             outcomes.CLIENT_GONE.increment(1)
-            self.root.leases.give_back(lease)
+            self.driver.leases.give_back(lease)
             return
         answered_here = False
         try:
@@ -102,11 +103,11 @@ class RedisLeastRequest(HttpContext):
                 send_local_response(429, TOO_MANY_REQUESTS)
                 return True
             higress.set_override_host(decision.endpoint)
-            self.root.leases.hold(lease, decision.endpoint)
+            self.driver.leases.hold(lease, decision.endpoint)
             outcomes.ROUTED_BY_REDIS.increment(1)
         except (HostError, MalformedReply) as error:
             self._lease = None
-            self.root.leases.give_back(lease)
+            self.driver.leases.give_back(lease)
             self._give_up(*_diagnosis(reply, error))
         return False
 
@@ -124,3 +125,18 @@ def _diagnosis(reply: object, error: Exception) -> tuple[Counter, object]:
     if isinstance(error, MalformedReply):
         return outcomes.REDIS_ERROR, f"unexpected reply of Redis: {error}"
     return outcomes.OVERRIDE_REFUSED, error
+
+
+class RedisLeastRequestDriver:
+    """`limit` is the highest count that an endpoint may reach; 0 for no limit."""
+
+    def __init__(self, root: "AiLoadBalancer", client: RedisClient, limit: int) -> None:
+        self.leases = Leases(root, client, limit)
+        self.context_class = bound(RedisLeastRequest, self)
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.leases.are_held
+
+    def on_tick(self) -> None:
+        self.leases.renew()

@@ -1,70 +1,58 @@
-"""The plugin's configuration: JSON in, one frozen dataclass out, or every error at once."""
+"""The whole configuration: the global one, and the rules that override it for some requests."""
 
 import json
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from .config_reader import ConfigError, ConfigReader, shown, type_name
+from .keys import read
+from .policies import LeastRequestConfig, RedisConfig
+from .reader import ConfigError, ConfigReader, shown, type_name
+from .rules import Rule, matcher
 
 MAX_ENDPOINTS = 1024  # as many pairs as a host takes in one map
-MAX_TIMEOUT_MS = 600_000
-MAX_REQUEST_COUNT = 2**31 - 1
-DEFAULT_REDIS_TIMEOUT_MS = 3000
+MAX_RULES = 1024
 
 SUPPORTED_POLICIES = ("global_least_request",)
 _PLANNED_POLICIES = ("prefix_cache", "endpoint_metrics", "metrics_based", "cluster_metrics", "cluster_hash")
 
-
-@dataclass(frozen=True, slots=True)
-class RedisConfig:
-    """Where Redis is, as the gateway knows it."""
-
-    service_fqdn: str
-    service_port: int
-    username: str
-    password: str
-    timeout_ms: int
-    database: int
-
-    @property
-    def cluster(self) -> str:
-        return f"outbound|{self.service_port}||{self.service_fqdn}"
-
-    def __repr__(self) -> str:
-        return f"RedisConfig({self.cluster!r}, database={self.database}, timeout_ms={self.timeout_ms})"
-
-
-@dataclass(frozen=True, slots=True)
-class LeastRequestConfig:
-    """global_least_request. `redis` is there on the targets that have it, `endpoints` on those that do not."""
-
-    redis: RedisConfig | None
-    endpoints: tuple[str, ...]
-    max_request_count: int
+PolicyConfig: TypeAlias = LeastRequestConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration. `warnings` are for the log."""
+    """`rules` in their order, then `default`, which is None if there are rules only. `warnings` are for the log."""
 
     plugin_id: str
-    policy: LeastRequestConfig
+    rules: tuple[Rule[PolicyConfig], ...]
+    default: PolicyConfig | None
     warnings: tuple[str, ...]
 
 
 def parse(text: bytes, has_redis: bool) -> Config:
-    """Reads the plugin's JSON configuration for a target with or without Redis. Raises ConfigError."""
-    errors: list[str] = []
+    """Reads the plugin's JSON configuration for a target with or without Redis. Raises ConfigError.
+
+    A rule that names no policy is the global configuration with its own keys put over it, those of lb_config one by
+    one. Where there are rules, a global configuration that cannot be used is a warning.
+    """
+    values = _json_object(text)
     warnings: list[str] = []
-    top = ConfigReader(_json_object(text), "", errors, warnings)
-    plugin_id = top.text("_plugin_id_")
-    if top.raw("_rules_"):
-        top.error("_rules_", "rules by route, domain or service are not supported yet; configure without them")
-    _check_policy(top)
-    policy = _least_request(top, has_redis)
-    top.finish()
+    plugin_id = ConfigReader(values, "", [], []).text("_plugin_id_")
+    global_values = {key: value for key, value in values.items() if key not in ("_rules_", "_plugin_id_")}
+    errors: list[str] = []
+    rules = _rules(values.get("_rules_"), global_values, has_redis, errors, warnings)
+    default: PolicyConfig | None = None
+    if global_values or not rules:
+        global_errors: list[str] = []
+        default = _policy(ConfigReader(global_values, "", global_errors, warnings), has_redis)
+        if global_errors:
+            default = None
+            if rules:
+                warnings += [f"{error} (the global configuration is left out)" for error in global_errors]
+            else:
+                errors += global_errors
     if errors:
         raise ConfigError(errors)
-    return Config(plugin_id, policy, tuple(warnings))
+    return Config(plugin_id, rules, default, tuple(warnings))
 
 
 def _json_object(text: bytes) -> dict[str, object]:
@@ -79,7 +67,36 @@ def _json_object(text: bytes) -> dict[str, object]:
     return value
 
 
-def _check_policy(top: ConfigReader) -> None:
+def _rules(
+    value: object, global_values: dict[str, object], has_redis: bool, errors: list[str], warnings: list[str]
+) -> tuple[Rule[PolicyConfig], ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(rule, dict) for rule in value):
+        errors.append(f"_rules_: expected a list of objects, found {shown(value)}")
+        return ()
+    if len(value) > MAX_RULES:
+        errors.append(f"_rules_: at most {MAX_RULES} are allowed, found {len(value)}")
+        return ()
+    rules: list[Rule[PolicyConfig]] = []
+    for i, rule in enumerate(value):
+        reader = ConfigReader(_over(global_values, rule), f"_rules_[{i}]", errors, warnings)
+        rules.append(Rule(matcher(reader), _policy(reader, has_redis)))
+    return tuple(rules)
+
+
+def _over(global_values: dict[str, object], rule: dict[str, object]) -> dict[str, object]:
+    """A rule's values with what it inherits."""
+    if "lb_policy" in rule:
+        return rule
+    merged = {**global_values, **rule}
+    inherited, own = global_values.get("lb_config"), rule.get("lb_config")
+    if isinstance(inherited, dict) and isinstance(own, dict):
+        merged["lb_config"] = {**inherited, **own}
+    return merged
+
+
+def _policy(top: ConfigReader, has_redis: bool) -> PolicyConfig:
     lb_type = top.choice("lb_type", ("endpoint", "cluster"), default="endpoint")
     policy = top.raw("lb_policy")
     supported = ", ".join(SUPPORTED_POLICIES)
@@ -89,34 +106,26 @@ def _check_policy(top: ConfigReader) -> None:
         top.error("lb_policy", f"is required, one of: {supported}; found {shown(policy)}")
     elif lb_type != "endpoint":
         top.error("lb_type", f"{policy} chooses an endpoint: expected endpoint, found {shown(lb_type)}")
+    config = _least_request(top, has_redis)
+    top.finish()
+    return config
 
 
 def _least_request(top: ConfigReader, has_redis: bool) -> LeastRequestConfig:
     reader = top.section("lb_config")
     # Leases expire by themselves, so there is nothing to clean, and no second form of the lookup.
     reader.ignore("cleanInterval", "enableDetailLog")
-    max_request_count = reader.integer("maxRequestCount", 0, 0, MAX_REQUEST_COUNT)
     redis: RedisConfig | None = None
     endpoints: tuple[str, ...] = ()
     if has_redis:
         top.ignore("endpoints")
-        redis = _redis(reader)
+        redis = read(RedisConfig, reader)
     else:
         reader.ignore("serviceFQDN", "servicePort", "username", "password", "timeout", "database")
         endpoints = _endpoints(top)
+    config = read(LeastRequestConfig, reader, redis=redis, endpoints=endpoints)
     reader.finish()
-    return LeastRequestConfig(redis, endpoints, max_request_count)
-
-
-def _redis(reader: ConfigReader) -> RedisConfig:
-    return RedisConfig(
-        service_fqdn=reader.required_text("serviceFQDN"),
-        service_port=reader.required_integer("servicePort", 1, 65535),
-        username=reader.text("username"),
-        password=reader.text("password"),
-        timeout_ms=reader.integer("timeout", 0, 0, MAX_TIMEOUT_MS) or DEFAULT_REDIS_TIMEOUT_MS,
-        database=reader.integer("database", 0, 0, 2**31 - 1),
-    )
+    return config
 
 
 def _endpoints(top: ConfigReader) -> tuple[str, ...]:

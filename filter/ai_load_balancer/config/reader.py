@@ -1,5 +1,7 @@
 """Reads values out of a JSON object and collects what is wrong with them, so that every error is told at once."""
 
+from difflib import get_close_matches
+
 MAX_SHOWN_CHARACTERS = 80
 
 
@@ -22,7 +24,8 @@ class ConfigReader:
         self._known: set[str] = set()
 
     def key_path(self, key: str) -> str:
-        return f"{self._path}.{key}" if self._path else key
+        """The path of a key; of this object itself for the empty key."""
+        return f"{self._path}.{key}" if self._path and key else self._path or key
 
     def error(self, key: str, problem: str) -> None:
         self._errors.append(f"{self.key_path(key)}: {problem}")
@@ -69,14 +72,47 @@ class ConfigReader:
             return default
         return number
 
-    def choice(self, key: str, allowed: tuple[str, ...], default: str) -> str:
+    def number(self, key: str, default: float, minimum: float, maximum: float, is_required: bool) -> float:
+        """A number within bounds; a string that holds one counts as one."""
+        value = self.raw(key)
+        if value is None and not is_required:
+            return default
+        number = _as_number(value)
+        if number is None or not minimum <= number <= maximum:
+            self.error(key, f"expected a number from {minimum:g} to {maximum:g}, found {shown(value)}")
+            return default
+        return number
+
+    def boolean(self, key: str, default: bool) -> bool:
+        """true or false; the strings "true" and "false" count as well."""
         value = self.raw(key)
         if value is None:
+            return default
+        found = {"true": True, "false": False}.get(value) if isinstance(value, str) else value
+        if isinstance(found, bool):
+            return found
+        self.error(key, f"expected true or false, found {shown(value)}")
+        return default
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of strings, empty if the key is missing."""
+        value = self.raw(key)
+        if value is None:
+            return ()
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        self.error(key, f"expected a list of strings, found {shown(value)}")
+        return ()
+
+    def choice(self, key: str, allowed: tuple[str, ...], default: str | None) -> str:
+        """One of `allowed`; without a default it is required."""
+        value = self.raw(key)
+        if value is None and default is not None:
             return default
         if isinstance(value, str) and value in allowed:
             return value
         self.error(key, f"expected one of {', '.join(allowed)}, found {shown(value)}")
-        return default
+        return default if default is not None else allowed[0]
 
     def section(self, key: str) -> "ConfigReader":
         """The reader of the object under `key`, of an empty one if it is missing."""
@@ -94,7 +130,20 @@ class ConfigReader:
         """Warns of the keys that nobody asked for."""
         for key in self._values:
             if key not in self._known:
-                self._warnings.append(f"{self.key_path(key)}: unknown key, ignored")
+                nearest = get_close_matches(key, sorted(self._known), n=1)
+                hint = f"; did you mean {nearest[0]}?" if nearest else ""
+                self._warnings.append(f"{self.key_path(key)}: unknown key, ignored{hint}")
+
+
+def _as_number(value: object) -> float | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, int | float) else None
 
 
 def _as_integer(value: object) -> int | None:

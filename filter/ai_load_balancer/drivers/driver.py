@@ -1,0 +1,25 @@
+"""The interface of a driver."""
+
+from typing import Protocol, TypeVar
+
+from proxywasm import HttpContext
+
+C = TypeVar("C", bound=HttpContext)
+
+
+class Driver(Protocol):
+    """One policy configuration at work. A driver that was replaced goes on until it is idle."""
+
+    @property
+    def context_class(self) -> type[HttpContext]: ...
+
+    @property
+    def is_idle(self) -> bool:
+        """No request holds anything that the driver must look after."""
+
+    def on_tick(self) -> None: ...
+
+
+def bound(context_class: type[C], driver: Driver) -> type[C]:
+    """The context class of one driver: what all its requests share is an attribute of the class, so it is free."""
+    return type(context_class.__name__, (context_class,), {"driver": driver})

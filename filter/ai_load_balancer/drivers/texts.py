@@ -1,0 +1,3 @@
+"""What clients read."""
+
+TOO_MANY_REQUESTS = "Exceeded maximum request limit from ai-load-balancer."
