@@ -46,6 +46,7 @@ class SteppedSimulator:
         scheduler: ManualScheduler | None = None,
         **gateway_options: Any,
     ) -> None:
+        self._is_closed = False
         self.scheduler = scheduler if scheduler is not None else ManualScheduler()
         self.callouts = SteppedCallouts()
         self.redis = dict(redis or {})
@@ -104,7 +105,10 @@ class SteppedSimulator:
             self.close()
 
     def close(self) -> None:
-        self.vm.close()
+        """Free the VM; once more does nothing."""
+        if not self._is_closed:
+            self._is_closed = True
+            self.vm.close()
 
     def _stepped(self) -> list[SteppedRedis]:
         for client in self.vm.redis_clients.values():

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from ..clock import Scheduler, Timer
+from ..clock import NANOSECONDS_PER_MS, Scheduler, Timer
 from ..codec import Pair
 from ..exchange import Exchange, observe
 from ..headers import HeaderMap, Headers, to_bytes
@@ -72,6 +72,8 @@ class Request:
         self.client_left = False
         self.failure: UpstreamFault | None = None  # of the upstream, if it failed
         self._scheduler = scheduler
+        self._start_ns = scheduler.monotonic_ns()
+        self._sent_ns: int | None = None
         self._upstream = upstream
         self._route_timeout_ms = route_timeout_ms
         self._on_end = on_end
@@ -85,6 +87,11 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<request {self.stream!r}{' of a client that left' if self.client_left else ''}>"
+
+    @property
+    def held_ms(self) -> float | None:
+        """From the start to the upstream; None if it did not get there."""
+        return None if self._sent_ns is None else (self._sent_ns - self._start_ns) / NANOSECONDS_PER_MS
 
     @property
     def ended(self) -> bool:
@@ -144,6 +151,7 @@ class Request:
         assert stream.upstream.headers is not None
         assert stream.endpoint is not None
         asked = TimedRequest(stream.endpoint.address, stream.upstream.headers, lambda: stream.upstream.body)
+        self._sent_ns = self._scheduler.monotonic_ns()
         self._request_ended = stream.upstream.ended
         self._playback = Playback(self._scheduler, self._upstream(asked), self, self._request_ended)
         if self._request_ended:

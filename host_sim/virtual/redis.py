@@ -80,7 +80,7 @@ class TimedRedis:
         self.refuse = refuse
         self.choose = choose
         self.late_ms = late_ms
-        self.commands = 0
+        self.commands = 0  # that arrived
         self.connections = 0
 
     def __repr__(self) -> str:

@@ -270,3 +270,30 @@ def test_the_clock_may_be_shared_with_others():
     sim = simulator(lambda request: answer(200, first_ms=5.0), scheduler=scheduler)
     sim.request()
     assert sim.now_ms == 505.0
+
+
+def test_it_may_be_finished_within_its_context():
+    closes: list[int] = []
+
+    class Guest(ScriptedGuest):
+        def close(self):
+            closes.append(1)
+
+    with VirtualSimulator(lambda *a: Guest({}, ABI_HIGRESS, a[1]), clusters=CLUSTERS) as sim:
+        sim.request()
+        sim.finish()
+    assert closes == [1]
+
+
+def test_how_long_a_request_was_held():
+    sim = simulator(lambda request: answer(200, b"x", first_ms=20.0), call_out(0) | {"http_call_response": go_on})
+    request = sim.send(Client())
+    held_at_first = request.held_ms
+    sim.run()
+    assert (held_at_first, request.held_ms) == (None, 20.0)
+    assert sim.now_ms == 40.0
+
+
+def go_on(call, root, *arguments):
+    call("set_effective_context", root + 1)
+    call("continue_stream", 0)
