@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from ai_load_balancer import scripts
 from ai_load_balancer.scripts import ACQUIRE, LIVE_COUNTS, RELEASE, RENEW, in_flight_keys
+from proxywasm import RedisScript
 from redis.crc import key_slot
 
 from tests.redis_servers import memory_redis_client
@@ -200,9 +201,12 @@ def test_all_keys_of_a_scope_are_in_one_slot():
 
 
 def test_the_first_source_of_every_script_is_its_contract():
-    for script in (ACQUIRE, RELEASE, RENEW, LIVE_COUNTS):
-        assert "KEYS[1]" in str(script.by_source[1]).split("local")[0]
-    assert sorted(name for name in vars(scripts) if name.isupper()) == ["ACQUIRE", "LIVE_COUNTS", "RELEASE", "RENEW"]
+    named = {name: value for name, value in vars(scripts).items() if isinstance(value, RedisScript)}
+    assert set(named) >= {"ACQUIRE", "ACQUIRE_BOUNDED", "CLUSTER_ACQUIRE", "LIVE_COUNTS", "RELEASE", "RENEW"}
+    for script in named.values():
+        source = str(script.by_source[1])
+        assert "KEYS[1]" in source.split("\nlocal ")[0].split("\n-- Included")[0]
+        assert "-- include " not in source
 
 
 @pytest.mark.parametrize("seed", range(5))

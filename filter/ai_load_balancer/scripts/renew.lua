@@ -8,7 +8,7 @@
 --
 -- Returns how many leases were taken again.
 
-local KEY_RETENTION_MS = 86400000  -- as in acquire.lua
+local KEY_RETENTION_MS = 86400000  -- as in lease_functions.lua
 
 local time = redis.call('TIME')
 local expiry_ms = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]

@@ -1,0 +1,50 @@
+"""A board on which every worker of a gateway posts its own counts; what counts is the sum over the living workers.
+
+A worker knows what it has in flight, so it posts all its counts anew at every change. Hence no count can drift, be lost
+in a race, or become negative; and what a dead worker has posted expires, because nobody renews it.
+
+The board is a row of sections, one per worker: the worker's id, when the section expires (ms since the epoch), and one
+count per position, all little-endian.
+"""
+
+from collections.abc import Sequence
+from struct import Struct
+
+WORKER_ID_BYTES = 8
+SECTION_TTL_MS = 60_000
+RENEWAL_INTERVAL_MS = SECTION_TTL_MS // 3  # two renewals may fail before a section expires
+MAX_WORKERS = 1024  # beyond it, the section that is on the board for longest is dropped
+
+
+class CountBoard:
+    """Reads and writes boards of `size` counts. A board that is missing (None) or of another size has no sections."""
+
+    def __init__(self, size: int) -> None:
+        self._section = Struct(f"<{WORKER_ID_BYTES}sQ{size}I")
+        self._zeros = (0,) * size
+
+    def totals(self, board: bytes | None, now_ms: int) -> Sequence[int]:
+        """The sums of all sections that have not expired."""
+        if not board or len(board) % self._section.size:
+            return self._zeros
+        living = [section[2:] for section in self._section.iter_unpack(board) if section[1] > now_ms]
+        if len(living) == 1:
+            return living[0]
+        return list(map(sum, zip(*living, strict=True))) if living else self._zeros
+
+    def post(self, board: bytes | None, worker: bytes, counts: Sequence[int], now_ms: int) -> bytes:
+        """The board with the worker's section replaced. A worker that was not on it also removes what has expired."""
+        section = self._section.pack(worker, now_ms + SECTION_TTL_MS, *counts)
+        size = len(section)
+        if not board or len(board) % size:
+            return section
+        position = board.find(worker)
+        while position > 0 and position % size:  # found inside a section: an id begins one
+            position = board.find(worker, position + 1)
+        if position >= 0:
+            return board[:position] + section + board[position + size :]
+        living = [one for one in self._sections(board, size) if self._section.unpack(one)[1] > now_ms]
+        return b"".join((*living[1 - MAX_WORKERS :], section))
+
+    def _sections(self, board: bytes, size: int) -> list[bytes]:
+        return [board[start : start + size] for start in range(0, len(board), size)]
