@@ -1,4 +1,4 @@
-"""A plugin's .wasm in wasmtime. The only file that imports wasmtime.
+"""A plugin's .wasm in wasmtime.
 
 The guest's memory is read and written in place: it never moves (`memory_may_move` is off), so one view of it stays good
 until the memory grows, and a host call costs no crossing of the binding but the one that it came by.
@@ -20,6 +20,7 @@ from .compiled_cache import CompiledCache
 from .errors import GuestTrap, HostCallError, LoadError
 from .guest import Environment, HostCalls
 from .wasi import WASI_FUNCTIONS, WASI_MODULE, MemoryFault, Wasi
+from .wasm_crossing import Crossing
 
 MEMORY_SIZE_MAX = 1 << 30  # Envoy's limit for a VM
 STACK_SIZE_MAX = 960 * 1024  # about what V8 leaves to wasm frames in Envoy
@@ -117,7 +118,8 @@ class WasmGuest:
         if self._fuel:
             self._store.set_fuel(FUEL_TANK)
         self._allowed: frozenset[str] | None = frozenset()  # while starting; None: all
-        self._functions: dict[str, Func] = {}
+        self._functions: dict[str, Callable[..., int | None]] = {}
+        self._crossing = Crossing(self._store)
         self._abi_marker = self._check_exports(target)
         self._linker = wasmtime.Linker(factory.engine)
         self._define_imports(target)
@@ -143,10 +145,9 @@ class WasmGuest:
 
     def call(self, name: str, *arguments: int) -> int | None:
         try:
-            result: int | None = self._functions[name](self._store, *arguments)
+            return self._functions[name](*arguments)
         except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
             raise GuestTrap(f"{name} trapped: {error}") from error
-        return result
 
     def close(self) -> None:
         """The memory goes with the store: nothing may be called afterwards."""
@@ -192,18 +193,21 @@ class WasmGuest:
                 raise LoadError(
                     f"{self._factory.name} imports {module}.{name} with a wrong signature: {_describe(wanted.type)}"
                 )
-            self._linker.define_func(module, name, _func_type(*signature), function)
+            self._crossing.define(self._linker, module, name, _func_type(*signature), function)
 
     def _instantiate(self) -> None:
         try:
             instance = _first_success(lambda: self._linker.instantiate(self._store, self._factory.module))
         except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
+            self._crossing.raise_error()
             raise LoadError(f"{self._factory.name} cannot be instantiated: {error}") from error
         exports = instance.exports(self._store)
         memory = exports["memory"]
         assert isinstance(memory, wasmtime.Memory)
         self._memory.attach(lambda: memoryview(memory.get_buffer_ptr(self._store)).cast("B"))
-        self._functions = {name: item for name, item in exports.items() if isinstance(item, Func)}
+        self._functions = {
+            name: self._crossing.function(item) for name, item in exports.items() if isinstance(item, Func)
+        }
 
     def _start(self) -> None:
         """`_initialize` and a main if there is one, else `_start`; only few imports may be called meanwhile."""
@@ -221,7 +225,7 @@ class WasmGuest:
             raise LoadError(f"{self._factory.name}: {error}") from error
         self._allowed = None
 
-    # Imports. wasmtime holds the functions as long as the store lives, and they hold this guest: only `close` frees it.
+    # Imports
 
     def _gated(self, name: str, body: Callable[..., int | None]) -> Callable[..., int | None]:
         def run(*arguments: int) -> int | None:
@@ -248,7 +252,7 @@ class WasmGuest:
                         at += 1
                         values.append(data if kind == "s" else _pairs(data))
                     else:
-                        values.append(value & _MASK if kind == "i" else value)
+                        values.append(value & _MASK if kind == "i" else _signed(value) if kind == "j" else value)
                 result = host_call(name, *values)
                 if outputs:
                     self._put(outputs, result if len(outputs) > 1 else (result,), arguments[at:])
@@ -281,7 +285,7 @@ class WasmGuest:
         """Copy `data` into memory that the guest allocates; nothing is allocated for no bytes."""
         if not data:
             return 0
-        address: int = self._allocate(self._store, len(data)) & _MASK
+        address = (self._allocate(len(data)) or 0) & _MASK
         if not address:
             raise MemoryFault(f"the guest has no memory for {len(data)} bytes")
         self._memory.write(address, data)
@@ -300,6 +304,11 @@ def _first_success(instantiate: Callable[[], wasmtime.Instance]) -> wasmtime.Ins
             if "memfd" not in str(error):
                 raise
     return instantiate()
+
+
+def _signed(value: int) -> int:
+    """The i32 in the lower 32 bits."""
+    return ((value & _MASK) ^ 0x8000_0000) - 0x8000_0000
 
 
 def _pairs(data: bytes) -> list[tuple[bytes, bytes]]:

@@ -110,8 +110,9 @@ def test_one_file_imports_the_extension():
     assert importers("_proxywasm", SDK, BUILD_TOOL, FILTER, HOST_SIM) == ["abi/proxywasm/_host.py"]
 
 
-def test_wasmtime_is_imported_by_one_file_of_the_simulator_and_by_the_build_tools_validation():
+def test_wasmtime_is_imported_by_the_wasm_guest_of_the_simulator_and_by_the_build_tools_validation():
     assert importers("wasmtime", SDK, BUILD_TOOL, FILTER, HOST_SIM) == [
         "abi/proxywasm_build/validation.py",
+        "host_sim/wasm_crossing.py",
         "host_sim/wasm_guest.py",
     ]
