@@ -1,7 +1,7 @@
 """The Lua scripts, read at import: in the guest that is when the module is built, and no file is opened later.
 
-Each script's head says what its KEYS and ARGV are; a line `-- include NAME` stands for the text of that file. What is in
-flight can be read from outside by `live_counts.lua`:
+Each script's head says what its KEYS and ARGV are; a line `-- include NAME` stands for the text of that file. What is
+in flight can be read from outside by `live_counts.lua`:
 
     redis.execute_command(*LIVE_COUNTS.by_source, *in_flight_keys(b"route", b"outbound|80||llm.dns"))
 """
