@@ -35,7 +35,8 @@ class Linked:
     module: bytes
     exports: tuple[str, ...]
     pruned_modules: tuple[str, ...]
-    scrubbed_size: int
+    cleared_size: int  # of tables of C modules left out, bytes
+    scrubbed_size: int  # of the free heap, bytes that were not zero
 
 
 def link_plugin(component: bytes, target: Target, options: Options) -> Linked:
@@ -56,16 +57,15 @@ def _link(program: Program, target: Target, options: Options) -> Linked:
     plan = Plan(lowered=wasi.stub, drop_handle=wasi.drop_handle(), keep_names=options.keep_names)
     plan.replacements = _host_functions(program, extension, target)
     plan.exports = _exports(program, extension, target, manifest["exports"])
-    pruned: tuple[str, ...] = ()
+    pruned = prune.Pruned((), {}, 0)
     if not options.keep_c_modules:
         log = HostImport("env", "proxy_log", target.env["proxy_log"])
-        result = prune.prune(program, manifest["modules"], log, data)
-        pruned = result.modules
-        plan.replacements |= result.replacements
+        pruned = prune.prune(program, manifest["modules"], log, data)
+        plan.replacements |= pruned.replacements
     if options.stack_charge:
         plan.wrappers = stack_guard.wrappers(program, data, options.stack_charge)
     scrubbed = 0 if options.keep_free_heap else heap.scrub(program)
-    return Linked(link(program, plan), tuple(plan.exports), pruned, scrubbed)
+    return Linked(link(program, plan), tuple(plan.exports), pruned.modules, pruned.cleared_size, scrubbed)
 
 
 def _read_manifest(program: Program, extension: int) -> dict[str, list[str]]:

@@ -74,6 +74,15 @@ class Program:
                     return index
         raise BuildError(f"the library {name} was expected in the component, but is not there")
 
+    def libraries(self) -> list[int]:
+        """The instances of position-independent libraries."""
+        return [index for index in self.modules if self._memory_base_import(index) is not None]
+
+    def functions(self, instance: int) -> list[Function]:
+        """Those that an instance defines."""
+        first = len(self._imports[instance][FUNC_KIND])
+        return [Function(instance, first + i) for i in range(len(self.modules[instance].bodies))]
+
     def type_of(self, function: Callable_) -> FuncType:
         if not isinstance(function, Function):
             return function.type
@@ -140,10 +149,18 @@ class Program:
         """The address of a data symbol that a library exports (relative to its memory base, as dylink says)."""
         kind, index = self.modules[instance].exports[name]
         assert kind == GLOBAL_KIND
-        for base, entry in enumerate(self._imports[instance][GLOBAL_KIND]):
-            if entry.name == "__memory_base":
-                return self.global_value(instance, index) + self.global_value(instance, base)
-        raise BuildError(f"the library that exports {name} has no memory base")
+        return self.global_value(instance, index) + self.memory_base(instance)
+
+    def memory_base(self, instance: int) -> int:
+        """Where the static data of a library begins."""
+        index = self._memory_base_import(instance)
+        if index is None:
+            raise BuildError(f"instance {instance} was expected to be a library, but has no memory base")
+        return self.global_value(instance, index)
+
+    def _memory_base_import(self, instance: int) -> int | None:
+        names = [entry.name for entry in self._imports[instance][GLOBAL_KIND]]
+        return names.index("__memory_base") if "__memory_base" in names else None
 
     # Memory and table
 

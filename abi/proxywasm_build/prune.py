@@ -11,6 +11,7 @@ Functions of one object file stand together in the library, so a module is one o
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .codec_tables import clear_tables
 from .errors import BuildError
 from .functions import Callable_, Function, HostImport, Synthetic
 from .program import Program
@@ -41,6 +42,7 @@ PRUNABLE: dict[str, tuple[tuple[str, str | None], ...]] = {
     "_multibytecodec": (("PyInit__multibytecodec", "PyInit_unicodedata"),),
 }
 
+_CODECS = "_codecs_"
 _RENAMED = "(pruned)"
 _LOG_ERROR = 4
 _ZERO = {I32: b"\x41\x00", I64: b"\x42\x00", F32: b"\x43" + bytes(4), F64: b"\x44" + bytes(8)}
@@ -48,8 +50,11 @@ _ZERO = {I32: b"\x41\x00", I64: b"\x42\x00", F32: b"\x43" + bytes(4), F64: b"\x4
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
+    """`cleared_size` counts the bytes of tables that were zeroed."""
+
     modules: tuple[str, ...]
     replacements: dict[Function, Callable_]
+    cleared_size: int
 
 
 def prune(program: Program, keep: Iterable[str], log: HostImport, data: StaticData) -> Pruned:
@@ -61,13 +66,16 @@ def prune(program: Program, keep: Iterable[str], log: HostImport, data: StaticDa
     modules = tuple(sorted(set(PRUNABLE) - set(keep)))
     boundaries = _Boundaries(program, library)
     replacements: dict[Function, Callable_] = {}
+    codec_functions: set[int] = set()
     for module in modules:
         for first, behind in PRUNABLE[module]:
             for index in boundaries.between(first, behind):
                 function = Function(library, index)
                 replacements[function] = _error_function(program.type_of(function), log, data)
+                if module.startswith(_CODECS):
+                    codec_functions.add(index)
         _rename(program, module, program.named(library, f"PyInit_{module}"), data)
-    return Pruned(modules, replacements)
+    return Pruned(modules, replacements, clear_tables(program, library, codec_functions))
 
 
 class _Boundaries:

@@ -14,7 +14,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def build(request: Request) -> Linked:
         done.append(request.plugin)
-        return Linked(b"module", (), (), 0)
+        return Linked(b"module", (), (), 0, 0)
 
     monkeypatch.setattr(cache, "build", build)
     return done
