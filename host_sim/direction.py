@@ -54,6 +54,9 @@ class Direction:
         self.trailers: HeaderMap | None = None
         self.headers_sent = False
         self.trailers_sent = False
+        # Whether the guest can reach the map: from its callback on, until that or `continue_stream` lets it go on.
+        self.headers_open = False
+        self.trailers_open = False
         self.hold = Hold.NONE
         self.received_all = False
         self._owner = owner
@@ -79,6 +82,18 @@ class Direction:
         """Bytes of the body that are held back."""
         return len(self._held) + len(self._waiting)
 
+    def close_maps(self) -> None:
+        """The guest asked to continue: at once, as on Envoy, although nothing goes on before the callback returns."""
+        self.headers_open = self.trailers_open = False
+
+    def add_trailers(self) -> HeaderMap | None:
+        """An empty map for the guest to fill, if this is the callback for the last part of the body."""
+        if self._visible is None or not self.received_all or self.trailers is not None:
+            return None
+        self.trailers, self.trailers_open = HeaderMap(), True
+        self._trailers_seen = True
+        return self.trailers
+
     # What comes in
 
     def receive_headers(self, pairs: list[Pair], end: bool) -> None:
@@ -86,6 +101,7 @@ class Direction:
             raise UsageError(f"the {self.name} headers came already")
         self.headers = HeaderMap(pairs)
         self.received_all = end
+        self.headers_open = True
         result = self._owner.action(self, f"proxy_on_{self.name}_headers", len(self.headers), int(end))
         if result is None:
             return
@@ -95,6 +111,7 @@ class Direction:
         elif action in (HeaderAction.STOP_ALL_ITERATION_AND_BUFFER, HeaderAction.STOP_ALL_ITERATION_AND_WATERMARK):
             self.hold = Hold.ALL
         else:  # Envoy has no CONTINUE_AND_END_STREAM any more and continues
+            self.headers_open = False
             self._send_headers()
 
     def receive_data(self, data: bytes, end: bool) -> None:
@@ -175,12 +192,14 @@ class Direction:
 
     def _trailers_callback(self) -> None:
         assert self.trailers is not None
+        self.trailers_open = True
         result = self._owner.action(self, f"proxy_on_{self.name}_trailers", len(self.trailers))
         if result is None:
             return
         self._trailers_seen = True
         if result == 0:
             self.hold = Hold.NONE
+            self.trailers_open = False
             self._send_headers()
             self._send_held()
         else:

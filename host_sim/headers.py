@@ -16,8 +16,17 @@ def to_str(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
+# Headers that Envoy keeps in one slot (its "inline" headers, from envoy/http/header_map.h): a second value is joined to
+# the first with a comma. Only those that a filter is likely to meet.
+_JOINED = frozenset(
+    b":authority :method :path :scheme :status connection content-length content-type forwarded-for grpc-message"
+    b" grpc-status keep-alive proxy-connection te transfer-encoding upgrade user-agent via x-forwarded-client-cert"
+    b" x-forwarded-for x-forwarded-host x-forwarded-proto x-request-id".split()
+)
+
+
 class HeaderMap:
-    """Names and values are bytes; lookups ignore the case of the name."""
+    """Names and values are bytes; lookups ignore the case of the name. Pseudo headers come first."""
 
     __slots__ = ("_pairs",)
 
@@ -50,17 +59,27 @@ class HeaderMap:
         return [value for key, value in self._pairs if key == name]
 
     def add(self, name: bytes, value: bytes) -> None:
-        self._pairs.append((name.lower(), value))
+        name = name.lower()
+        if name in _JOINED:
+            present = self.get(name)
+            if present is not None:
+                self._pairs[self._pairs.index((name, present))] = (name, present + b"," + value)
+                return
+        if name.startswith(b":"):
+            pseudo = sum(key.startswith(b":") for key, _ in self._pairs)
+            self._pairs.insert(pseudo, (name, value))
+        else:
+            self._pairs.append((name, value))
 
     def replace(self, name: bytes, value: bytes) -> None:
-        """Leave one value: in the place of the first, or at the end."""
+        """Leave one value: a single one keeps its place, of several all are removed and the new one comes last."""
         name = name.lower()
-        for at, (key, _) in enumerate(self._pairs):
-            if key == name:
-                rest = [pair for pair in self._pairs[at + 1 :] if pair[0] != name]
-                self._pairs[at:] = [(name, value), *rest]
-                return
-        self._pairs.append((name, value))
+        places = [at for at, (key, _) in enumerate(self._pairs) if key == name]
+        if len(places) == 1:
+            self._pairs[places[0]] = (name, value)
+            return
+        self.remove(name)
+        self.add(name, value)
 
     def remove(self, name: bytes) -> None:
         name = name.lower()

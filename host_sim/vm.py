@@ -82,6 +82,7 @@ class Vm:
         self.callout: Callout | None = None
         self.dead: str | None = None
         self.root: RootContext | None = None
+        self.configuring = False  # the plugin's configuration can be read
         self.redis_clients: dict[str, RedisClient] = {}
         self._offered = host_calls(target)
         self._state = _State()
@@ -113,7 +114,10 @@ class Vm:
                 ("proxy_validate_configuration", plugin.configuration),
                 ("proxy_on_configure", plugin.configuration),
             ):
-                if not self.callback(export, root_id, len(configuration), default=1) or self.dead is not None:
+                self.configuring = configuration is plugin.configuration
+                accepted = self.callback(export, root_id, len(configuration), default=1)
+                self.configuring = False
+                if not accepted or self.dead is not None:
                     raise LoadError(self._refusal(export))
 
     def _refusal(self, export: str) -> str:
@@ -160,12 +164,13 @@ class Vm:
         return stream
 
     def finish_stream(self, stream: HttpStream) -> None:
-        """Done, log, delete. What on_done returns is not looked at for streams, as on Envoy."""
+        """Log, done, delete: the order of Envoy 1.40. What on_done returns is not looked at for streams."""
         if self.contexts.get(stream.context_id) is not stream:
             return
-        self.callback("proxy_on_done", stream.context_id, default=1)
         stream.logging = True
         self.callback("proxy_on_log", stream.context_id)
+        stream.logging = False
+        self.callback("proxy_on_done", stream.context_id, default=1)
         self.callback("proxy_on_delete", stream.context_id)
         self.contexts.pop(stream.context_id, None)
 

@@ -12,7 +12,20 @@ if TYPE_CHECKING:
     from ..vm import Vm
 
 
+_STREAM_BUFFERS = (
+    BufferType.HTTP_REQUEST_BODY,
+    BufferType.HTTP_RESPONSE_BODY,
+    BufferType.DOWNSTREAM_DATA,
+    BufferType.UPSTREAM_DATA,
+    BufferType.GRPC_CALL_MESSAGE,
+)
+
+
 def _buffer(vm: "Vm", buffer_type: int) -> Buffer:
+    """Outside of their callbacks the stream's buffers are there, but empty and read-only, as on Envoy."""
+    last = BufferType.REDIS_CALL_RESPONSE if vm.target == "higress" else BufferType.FOREIGN_FUNCTION_ARGUMENTS
+    if buffer_type > last:
+        raise HostCallError(Status.BAD_ARGUMENT, f"no buffer type {buffer_type}")
     buffer: Buffer | None = None
     stream = vm.effective_stream()
     if buffer_type == BufferType.HTTP_REQUEST_BODY and stream is not None:
@@ -25,8 +38,10 @@ def _buffer(vm: "Vm", buffer_type: int) -> Buffer:
         buffer = vm.callout.redis_reply
     elif buffer_type == BufferType.VM_CONFIGURATION:
         buffer = Buffer(vm.plugin.vm_configuration, writable=False)
-    elif buffer_type == BufferType.PLUGIN_CONFIGURATION:
+    elif buffer_type == BufferType.PLUGIN_CONFIGURATION and vm.configuring:
         buffer = Buffer(vm.plugin.configuration, writable=False)
+    if buffer is None and buffer_type in _STREAM_BUFFERS:
+        return Buffer(writable=False)
     if buffer is None:
         raise HostCallError(Status.NOT_FOUND, f"buffer {buffer_type} is not available now")
     return buffer

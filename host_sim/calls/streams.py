@@ -30,6 +30,7 @@ def continue_stream(vm: "Vm", stream_type: int) -> None:
         raise HostCallError(Status.UNIMPLEMENTED, f"continue_stream({stream_type})")
     stream = _stream(vm)
     direction = stream.request if stream_type == StreamType.HTTP_REQUEST else stream.response
+    stream.request.close_maps()  # those of the request, whichever direction it is: Envoy's continueStream
     vm.after_callback(lambda: stream.proceed(direction))
 
 

@@ -359,8 +359,11 @@ def configure(gateway, config):
     vm = gateway.sim.vm
     text = json.dumps(config).encode()
     object.__setattr__(vm.plugin, "configuration", text)
+    vm.configuring = True
     with vm.entry():
-        return vm.callback("proxy_on_configure", vm.root.context_id, len(text), default=1)
+        accepted = vm.callback("proxy_on_configure", vm.root.context_id, len(text), default=1)
+    vm.configuring = False
+    return accepted
 
 
 def test_a_bad_second_configuration_keeps_the_running_one(gateway):

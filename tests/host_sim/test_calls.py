@@ -84,7 +84,8 @@ def test_configuration_buffers():
 
     Play(plugin_config={"a": 1}).on(configure=configure).start()
     assert seen == [8, b'{"a": 1}', (8, 0), "BAD_ARGUMENT"]
-    assert ask(("get_buffer_bytes", 0, 0, 1), ("get_buffer_bytes", 9, 0, 1)) == ["NOT_FOUND", "NOT_FOUND"]
+    assert ask(("get_buffer_bytes", 0, 0, 1), ("get_buffer_bytes", 9, 0, 1)) == [b"", "NOT_FOUND"]
+    assert ask(("get_buffer_bytes", 7, 0, 1), ("get_buffer_bytes", 10, 0, 1)) == ["NOT_FOUND", "BAD_ARGUMENT"]
 
 
 def test_properties_by_flavour():

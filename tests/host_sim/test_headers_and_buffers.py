@@ -13,11 +13,14 @@ def test_header_names_ignore_case_and_keep_their_order():
     assert headers.text_pairs() == [("x-a", "1"), ("x-b", "2"), ("x-a", "3")]
 
 
-def test_replace_leaves_one_value_in_the_first_place():
+def test_replace_leaves_one_value():
+    """In its place if it was the only one, else at the end: as Envoy's setCopy."""
     headers = HeaderMap([("x-a", "1"), ("x-b", "2"), ("x-a", "3")])
     headers.replace(b"X-A", b"new")
     headers.replace(b"x-c", b"4")
-    assert headers.text_pairs() == [("x-a", "new"), ("x-b", "2"), ("x-c", "4")]
+    assert headers.text_pairs() == [("x-b", "2"), ("x-a", "new"), ("x-c", "4")]
+    headers.replace(b"x-b", b"2")
+    assert headers.text_pairs() == [("x-b", "2"), ("x-a", "new"), ("x-c", "4")]
     headers.remove(b"X-A")
     headers.add(b"X-B", b"5")
     assert headers.text_pairs() == [("x-b", "2"), ("x-c", "4"), ("x-b", "5")]
