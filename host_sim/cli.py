@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from .cli_config import check, schema
 from .errors import SimulatorError
 from .live import load_config
 from .live.serve import serve as run_gateway
@@ -16,6 +17,10 @@ from .live.serve import serve_models
 @click.group()
 def main() -> None:
     """Run LLM load balancing without a gateway: the very .wasm, real requests, a page to watch it."""
+
+
+main.add_command(check)
+main.add_command(schema)
 
 
 @main.command()

@@ -18,6 +18,7 @@ FILTER = ROOT / "filter" / "ai_load_balancer"
 POLICIES = FILTER / "policies"
 HOST_SIM = ROOT / "host_sim"
 
+JUDGED = {f"ai_load_balancer.config{part}" for part in ("", ".schema", ".wasm_plugin")}
 FIRST_PARTY = {"proxywasm", "proxywasm_build", "ai_load_balancer", "host_sim", "_proxywasm"}
 
 
@@ -96,7 +97,11 @@ def test_nothing_below_imports_the_simulator():
 
 def test_the_simulator_takes_from_the_sdk_what_describes_the_abi():
     allowed = {"proxywasm.enums", "proxywasm.callbacks", "proxywasm._host", "proxywasm.errors"}
+    judge = "host_sim/cli_config.py"  # `ailb check` is the filter's own reading of a configuration
     for file, modules in imports_under(HOST_SIM).items():
+        if file == judge:
+            assert {m for m in modules if root_of(m) == "ai_load_balancer"} <= JUDGED
+            continue
         ours = {module for module in modules if root_of(module) in FIRST_PARTY - {"host_sim"}}
         assert ours <= allowed, (file, ours - allowed)
 

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from .keys import read
-from .policies import LeastRequestConfig, RedisConfig
+from .policies import POLICIES, LeastRequestConfig, RedisConfig
 from .reader import ConfigError, ConfigReader, shown, type_name
 from .rules import Rule, matcher
 
 MAX_ENDPOINTS = 1024  # as many pairs as a host takes in one map
 MAX_RULES = 1024
 
-SUPPORTED_POLICIES = ("global_least_request",)
 _PLANNED_POLICIES = ("prefix_cache", "endpoint_metrics", "metrics_based", "cluster_metrics", "cluster_hash")
 
 PolicyConfig: TypeAlias = LeastRequestConfig
@@ -99,10 +98,10 @@ def _over(global_values: dict[str, object], rule: dict[str, object]) -> dict[str
 def _policy(top: ConfigReader, has_redis: bool) -> PolicyConfig:
     lb_type = top.choice("lb_type", ("endpoint", "cluster"), default="endpoint")
     policy = top.raw("lb_policy")
-    supported = ", ".join(SUPPORTED_POLICIES)
+    supported = ", ".join(POLICIES)
     if policy in _PLANNED_POLICIES:
         top.error("lb_policy", f"{policy} is not supported yet; supported: {supported}")
-    elif policy not in SUPPORTED_POLICIES:
+    elif policy not in POLICIES:
         top.error("lb_policy", f"is required, one of: {supported}; found {shown(policy)}")
     elif lb_type != "endpoint":
         top.error("lb_type", f"{policy} chooses an endpoint: expected endpoint, found {shown(lb_type)}")

@@ -45,3 +45,6 @@ class LeastRequestConfig:
         MAX_REQUEST_COUNT,
         0,
     )
+
+
+POLICIES: dict[str, type] = {"global_least_request": LeastRequestConfig}
