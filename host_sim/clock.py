@@ -119,7 +119,7 @@ class ManualScheduler:
     ) -> Timer:
         self._sequence += 1
         event = _Event(action)
-        at_ns = self._now_ns + int(delay_ms * NANOSECONDS_PER_MS)
+        at_ns = self._now_ns + round(delay_ms * NANOSECONDS_PER_MS)
         heapq.heappush(self._events, (at_ns, priority, self._sequence, event))
         return event
 
@@ -138,7 +138,7 @@ class ManualScheduler:
 
     def advance(self, duration_ms: float) -> None:
         """Let time pass and run, in order, what falls due within it, also what is added on the way."""
-        end_ns = self._now_ns + int(duration_ms * NANOSECONDS_PER_MS)
+        end_ns = self._now_ns + round(duration_ms * NANOSECONDS_PER_MS)
         while (next_ns := self.next_ns) is not None and next_ns <= end_ns:
             self.step()
         self._pass(end_ns)

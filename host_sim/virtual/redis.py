@@ -5,10 +5,11 @@ the connection meanwhile. A connection that got stuck (NEVER, LOST) says nothing
 it.
 """
 
+from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
 
-from ..clock import Scheduler
+from ..clock import NANOSECONDS_PER_MS, Scheduler
 from ..codec import RespError, encode_reply
 from ..memory_redis import MemoryRedis
 from ..redis_backend import CommandSplitter, RedisEvents, RedisLink
@@ -91,30 +92,51 @@ class TimedRedis:
         return _Link(self, events)
 
 
+class _Way:
+    """One direction of a connection: what is sent arrives later and in order."""
+
+    def __init__(self, redis: TimedRedis, arrive: Callable[[bytes | None], None]) -> None:
+        self._redis = redis
+        self._arrive = arrive
+        self._on_the_way: deque[bytes | None] = deque()
+        self._latest_ns = 0
+
+    def send(self, data: bytes | None, extra_ms: float = 0.0) -> None:
+        scheduler = self._redis.scheduler
+        now_ns = scheduler.monotonic_ns()
+        way_ns = round((self._redis.latency_ms() + extra_ms) * NANOSECONDS_PER_MS)
+        self._latest_ns = max(self._latest_ns, now_ns + way_ns)
+        self._on_the_way.append(data)
+        scheduler.call_later((self._latest_ns - now_ns) / NANOSECONDS_PER_MS, self._next)
+
+    def _next(self) -> None:
+        """The oldest arrives, whichever event this is: two that fall due together may be a rounding error apart."""
+        self._arrive(self._on_the_way.popleft())
+
+
 class _Link:
-    """One connection: what is on the way in both directions."""
+    """One connection. What goes to the client as None closes it."""
 
     def __init__(self, redis: TimedRedis, events: RedisEvents) -> None:
         self._redis = redis
         self._events = events
         self._session = redis.server.session()
         self._splitter = CommandSplitter()
-        self._to_server_ns = 0  # when the latest data arrives: nothing overtakes
-        self._to_client_ns = 0
+        self._to_server = _Way(redis, self._arrive)
+        self._to_client = _Way(redis, self._tell)
         self._closed_by_client = False
         self._server_is_deaf = redis.refuse()
         if self._server_is_deaf:
-            self._reply(None)
+            self._to_client.send(None)
 
     def send(self, data: bytes) -> None:
-        self._to_server_ns = self._arrival_ns(self._to_server_ns)
-        self._at(self._to_server_ns, lambda: self._arrive(data))
+        self._to_server.send(data)
 
     def close(self) -> None:
         self._closed_by_client = True
 
-    def _arrive(self, data: bytes) -> None:
-        for command in self._splitter.feed(data):
+    def _arrive(self, data: bytes | None) -> None:
+        for command in self._splitter.feed(data or b""):
             if not self._server_is_deaf:
                 self._redis.commands += 1
                 self._serve(command, self._redis.fault(command))
@@ -124,9 +146,9 @@ class _Link:
         if fault is not None:
             reply = self._spoil(reply, fault)
         if fault not in _NO_REPLY:
-            self._reply(reply, self._redis.late_ms if fault is CommandFault.LATE else 0.0)
+            self._to_client.send(reply, self._redis.late_ms if fault is CommandFault.LATE else 0.0)
         if fault in _CLOSES:
-            self._reply(None)
+            self._to_client.send(None)
         self._server_is_deaf = fault in _CLOSES or fault in _STUCK
 
     def _spoil(self, reply: bytes, fault: CommandFault) -> bytes:
@@ -141,11 +163,6 @@ class _Link:
             return encode_reply(RespError(ERROR_REPLIES[choose(len(ERROR_REPLIES))]))
         return reply
 
-    def _reply(self, data: bytes | None, extra_ms: float = 0.0) -> None:
-        """None closes the connection."""
-        self._to_client_ns = self._arrival_ns(self._to_client_ns) + int(extra_ms * 1_000_000)
-        self._at(self._to_client_ns, lambda: self._tell(data))
-
     def _tell(self, data: bytes | None) -> None:
         if self._closed_by_client:
             return
@@ -154,10 +171,3 @@ class _Link:
             self._events.connection_lost("closed by the server")
         else:
             self._events.data_received(data)
-
-    def _arrival_ns(self, latest_ns: int) -> int:
-        now_ns = self._redis.scheduler.monotonic_ns()
-        return max(latest_ns, now_ns + int(self._redis.latency_ms() * 1_000_000))
-
-    def _at(self, at_ns: int, action: Callable[[], None]) -> None:
-        self._redis.scheduler.call_later((at_ns - self._redis.scheduler.monotonic_ns()) / 1_000_000, action)

@@ -87,3 +87,14 @@ def test_the_same_heap_plays_at_the_pace_of_real_time():
     scheduler.advance(6)
     assert slept == [0.002, 0.001, 0.003, 0.001]
     assert ran == [1_002_000_000, 1_005_000_000]
+
+
+def test_delays_are_rounded_to_nanoseconds():
+    """1.001 * 1e6 is a little less than 1,001,000."""
+    scheduler = ManualScheduler()
+    scheduler.call_later(4.35, lambda: None)
+    scheduler.call_later(1.001, lambda: None)
+    times = []
+    while scheduler.step():
+        times.append(scheduler.monotonic_ns())
+    assert times == [1_001_000, 4_350_000]
