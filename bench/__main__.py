@@ -1,4 +1,4 @@
-"""python -m bench [cost|memory|faults]: exit status 1 if a budget is exceeded, a memory grows or a rule is broken."""
+"""python -m bench [cost|memory|throughput|faults]: exit status 1 if a budget is missed or a rule is broken."""
 
 import json
 import secrets
@@ -11,6 +11,9 @@ from .faults import BrokenRule
 from .faults.twice import TimedReport, play_repeatedly
 from .memory import HOST_CALLS, REQUESTS, Growth, growths
 from .modules import artifact
+from .throughput import BUDGET_PER_S
+from .throughput import REQUESTS as THROUGHPUT_REQUESTS
+from .throughput import throughput as measure_throughput
 
 FAULT_REQUESTS = 100_000
 
@@ -51,6 +54,20 @@ def memory(host_calls: int, requests: int, as_json: bool) -> None:
         for item in measured:
             click.echo(_growth_line(item))
     if not all(item.is_flat for item in measured):
+        raise SystemExit(1)
+
+
+@main.command()
+@click.option("--requests", default=THROUGHPUT_REQUESTS, show_default=True)
+def throughput(requests: int) -> None:
+    """Whole requests per second of CPU, in virtual time, with a scripted Redis."""
+    measured = measure_throughput(artifact("higress"), requests)
+    click.echo(
+        f"{measured.requests:,} chat requests, up to {measured.at_once_max} at once: {measured.cpu_s:.2f} s of CPU,"
+        f" {measured.per_s:,.0f} requests per second   budget {BUDGET_PER_S:,}"
+        f"{'' if measured.is_within_budget else ': MISSED'}"
+    )
+    if not measured.is_within_budget:
         raise SystemExit(1)
 
 

@@ -92,6 +92,11 @@ def decode_reply(data: bytes) -> RespValue:
     return value
 
 
+def next_item(data: bytes | bytearray, start: int = 0) -> tuple[RespValue, int] | None:
+    """(value, end) of the reply or command that begins at `start`; None and ValueError as `reply_end`."""
+    return _parse(data, start, 0)
+
+
 def reply_end(data: bytes | bytearray, start: int = 0) -> int | None:
     """Where the reply that begins at `start` ends; None when more bytes are needed; ValueError when it is not RESP2."""
     parsed = _parse(data, start, 0)

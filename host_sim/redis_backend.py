@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Protocol, TypeAlias
 
-from .codec import RespValue, decode_reply, encode_reply, reply_end
+from .codec import RespValue, encode_reply, next_item
 
 QUERIES_HELD_MAX = 10_000
 
@@ -160,9 +160,8 @@ class CommandSplitter:
         self._received += data
         commands: list[list[bytes]] = []
         start = 0
-        while (end := reply_end(self._received, start)) is not None:
-            value = decode_reply(self._received[start:end])
-            start = end
+        while (item := next_item(self._received, start)) is not None:
+            value, start = item
             command = [part for part in value if isinstance(part, bytes)] if isinstance(value, list) else []
             if not command or not isinstance(value, list) or len(command) != len(value):
                 raise ValueError(f"a query that is no array of bulk strings: {value!r}")

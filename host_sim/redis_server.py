@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import TypeAlias
 
-from .codec import RespError, RespValue, decode_reply, encode_reply, reply_end
+from .codec import RespError, RespValue, encode_reply, next_item
 from .memory_redis import MemoryRedis
 
 RECEIVE_SIZE_MAX = 64 * 1024
@@ -44,10 +44,10 @@ class _Connection(BaseRequestHandler):
                     if not data:
                         return
                     received += data
-                    while (end := reply_end(received)) is not None:
-                        command = _command(decode_reply(bytes(received[:end])))
+                    while (item := next_item(received)) is not None:
+                        value, end = item
                         del received[:end]
-                        self.request.sendall(encode_reply(self._answer(execute, command)))
+                        self.request.sendall(encode_reply(self._answer(execute, _command(value))))
                 except (ConnectionError, ValueError):
                     return
 
