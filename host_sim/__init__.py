@@ -22,13 +22,14 @@ from .errors import (
     UsageError,
 )
 from .exchange import Exchange
+from .local_reply import LocalReply
 from .model_server import ModelServer
 from .records import CallbackRecord, HostCallRecord, LogRecord
 from .redis_backend import Fault, Raw, ScriptedRedis, SteppedRedis, TcpRedis
 from .setup import guest_factory
 from .simulator import Simulator
 from .stepped import SteppedSimulator
-from .stream import HttpStream, LocalReply
+from .stream import HttpStream
 from .upstream import HttpUpstream, ScriptedRequest, ScriptedResponse, ScriptedUpstream, UpstreamFailed
 
 __all__ = [

@@ -16,9 +16,16 @@ class HttpResponse:
     trailers: list[Pair] = field(default_factory=list)
 
 
+def error_response(status: int, text: str) -> HttpResponse:
+    """What Envoy's client makes where none came: the plugin cannot tell it from an upstream's."""
+    body = text.encode()
+    headers = [(b":status", b"%d" % status), (b"content-length", b"%d" % len(body)), (b"content-type", b"text/plain")]
+    return HttpResponse(headers, body)
+
+
 @dataclass(frozen=True, slots=True)
 class HttpCall:
-    """`done` is called once with the response, or with None when the call failed; later calls of it are ignored."""
+    """`done` is called once with the response, or with None when one broke off; later calls of it are ignored."""
 
     call_id: int
     root_id: int

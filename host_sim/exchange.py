@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 from .headers import HeaderMap
+from .local_reply import LocalReply
 from .records import CallbackRecord, HostCallRecord, LogRecord
-from .stream import HttpStream, LocalReply
+from .stream import HttpStream
 
 
 @dataclass(frozen=True, slots=True)

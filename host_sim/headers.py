@@ -88,6 +88,11 @@ class HeaderMap:
     def assign(self, pairs: Iterable[Pair]) -> None:
         self._pairs = [(name.lower(), value) for name, value in pairs]
 
+    def copy(self) -> "HeaderMap":
+        found = HeaderMap()
+        found._pairs = list(self._pairs)
+        return found
+
     def pairs(self) -> list[Pair]:
         return list(self._pairs)
 

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 from .cluster import Cluster, Endpoint
 from .errors import LeftoverError, LoadError, SimulatorError
 from .guest import GuestFactory
+from .http_filter import HttpFilter
 from .native_guest import NativeFactory
 from .redis_backend import RedisBackend, TcpRedis
-from .stream import HttpStream
+from .tcp_filter import TcpFilter
 from .vm import Vm
 
 GuestSource: TypeAlias = str | Path | bytes | GuestFactory
@@ -58,9 +59,16 @@ def redis_backend(backend: RedisBackend | str | None) -> RedisBackend | None:
     return TcpRedis(parts.hostname, parts.port or 6379)
 
 
+def open_streams(vm: Vm) -> list[str]:
+    """What each open stream and connection shows of itself."""
+    owners = [context.stream for context in vm.contexts.values() if isinstance(context, HttpFilter)]
+    connections = [context.connection for context in vm.contexts.values() if isinstance(context, TcpFilter)]
+    return list(dict.fromkeys([*map(repr, owners), *map(repr, connections)]))
+
+
 def finish_vm(vm: Vm) -> None:
     """End the plugin; LeftoverError if anything is left: an open or paused stream, a pending call, a context."""
-    left = [repr(context) for context in vm.contexts.values() if isinstance(context, HttpStream)]
+    left = open_streams(vm)
     if vm.pending_calls:
         left.append(f"{vm.pending_calls} pending calls")
     vm.finish()

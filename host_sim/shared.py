@@ -12,6 +12,7 @@ QUEUE_ITEMS_MAX = 100_000
 METRICS_MAX = 100_000
 SHARED_KEYS_MAX = 1_000_000
 _TYPE_BITS = 2  # the low bits of a metric id hold its type
+_U64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class SharedData:
@@ -98,56 +99,78 @@ class Metric:
 
 
 class Metrics:
-    """Counters, gauges and histograms; an id is (number << 2) | type."""
+    """Counters, gauges and histograms by type and name: one each for all VMs."""
 
     def __init__(self) -> None:
+        self._metrics: dict[tuple[MetricType, str], Metric] = {}
+
+    def find(self, metric_type: MetricType, name: str) -> Metric:
+        """Made when it is asked for the first time."""
+        found = self._metrics.get((metric_type, name))
+        if found is None:
+            if len(self._metrics) >= METRICS_MAX:
+                raise HostCallError(Status.INTERNAL_FAILURE, f"more than {METRICS_MAX} metrics")
+            found = self._metrics[metric_type, name] = Metric(name, metric_type)
+        return found
+
+    def values(self) -> dict[str, int]:
+        """Counters and gauges by name."""
+        return {
+            metric.name: metric.value for metric in self._metrics.values() if metric.type is not MetricType.HISTOGRAM
+        }
+
+    def samples(self, name: str) -> list[int]:
+        """The newest samples of the histogram `name`."""
+        return list(self._metrics[MetricType.HISTOGRAM, name].samples)
+
+
+class MetricIds:
+    """How one VM names metrics: an id is (number << 2) | type, and every definition makes a new one, as in Envoy."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._by_id: dict[int, Metric] = {}
-        self._ids: dict[tuple[str, int], int] = {}
+        self._defined = dict.fromkeys(MetricType, 0)
 
     def define(self, metric_type: int, name: str) -> int:
         if metric_type not in tuple(MetricType):
             raise HostCallError(Status.BAD_ARGUMENT, f"no metric type {metric_type}")
-        known = self._ids.get((name, metric_type))
-        if known is not None:
-            return known
+        kind = MetricType(metric_type)
         if len(self._by_id) >= METRICS_MAX:
             raise HostCallError(Status.INTERNAL_FAILURE, f"more than {METRICS_MAX} metrics")
-        metric_id = ((len(self._by_id) + 1) << _TYPE_BITS) | metric_type
-        self._by_id[metric_id] = Metric(name, MetricType(metric_type))
-        self._ids[name, metric_type] = metric_id
+        metric = self._metrics.find(kind, name)
+        self._defined[kind] += 1
+        metric_id = (self._defined[kind] << _TYPE_BITS) | kind
+        self._by_id[metric_id] = metric
         return metric_id
 
     def record(self, metric_id: int, value: int) -> None:
-        """A gauge is set, a counter grows by the value, a histogram takes a sample."""
-        metric = self._metric(metric_id)
+        """A gauge is set, a counter grows by the value, a histogram takes a sample. The value is a u64."""
+        metric = self._find(metric_id)
+        value &= _U64
         if metric.type is MetricType.COUNTER:
-            metric.value += value
+            metric.value = (metric.value + value) & _U64
         elif metric.type is MetricType.GAUGE:
             metric.value = value
         else:
             metric.samples.append(value)
 
     def increment(self, metric_id: int, offset: int) -> None:
-        metric = self._metric(metric_id)
-        if metric.type is MetricType.HISTOGRAM or (metric.type is MetricType.COUNTER and offset <= 0):
-            raise HostCallError(Status.BAD_ARGUMENT, f"a {metric.type.name.lower()} does not grow by {offset}")
+        self._refuse_histogram(metric_id)
+        metric = self._find(metric_id)
+        if metric.type is MetricType.COUNTER and offset <= 0:
+            raise HostCallError(Status.BAD_ARGUMENT, f"a counter does not grow by {offset}")
         metric.value += offset
 
     def get(self, metric_id: int) -> int:
-        metric = self._metric(metric_id)
-        if metric.type is MetricType.HISTOGRAM:
-            raise HostCallError(Status.BAD_ARGUMENT, "a histogram has no value")
-        return metric.value
+        self._refuse_histogram(metric_id)
+        return self._find(metric_id).value & _U64
 
-    def values(self) -> dict[str, int]:
-        """Counters and gauges by name."""
-        return {metric.name: metric.value for metric in self._by_id.values() if metric.type is not MetricType.HISTOGRAM}
+    def _refuse_histogram(self, metric_id: int) -> None:
+        if metric_id & 3 not in (MetricType.COUNTER, MetricType.GAUGE):
+            raise HostCallError(Status.BAD_ARGUMENT, f"metric {metric_id} has no value")
 
-    def samples(self, name: str) -> list[int]:
-        """The newest samples of the histogram `name`."""
-        return list(self._by_id[self._ids[name, MetricType.HISTOGRAM]].samples)
-
-    def _metric(self, metric_id: int) -> Metric:
+    def _find(self, metric_id: int) -> Metric:
         try:
             return self._by_id[metric_id]
         except KeyError:

@@ -1,36 +1,26 @@
-"""An HTTP stream with one filter: request and response, local reply, endpoint, and its end.
+"""An HTTP stream and the plugins that it passes: request and response, local reply, endpoint, and its end.
 
-Nothing here waits. The peers' bytes come in through `request_*`, `response_*` and `abort`; what the peers get is in
-`upstream` and `downstream`. Whoever carries bytes sets `on_output` and looks there again when it is called.
+A request passes the plugins in their order, a response in the reverse one. Nothing here waits. The peers' bytes come in
+through `request_*`, `response_*` and `abort`; what the peers get is in `upstream` and `downstream`. Whoever carries
+bytes sets `on_output` and looks there again when it is called.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from proxywasm.enums import HeaderAction
-
-from .abi import ABI_HIGRESS
 from .cluster import Cluster, Endpoint
-from .codec import Pair
+from .contexts import RootContext
 from .direction import Direction, Hold
+from .dispatcher import Dispatcher
+from .gateway import Gateway
 from .headers import HeaderMap, Headers
+from .http_filter import HttpFilter
+from .local_reply import LocalReply, reply_headers
 from .records import Trace
 from .routes import Route, find_route
 
-if TYPE_CHECKING:
-    from .vm import Vm
-
-
-@dataclass(frozen=True, slots=True)
-class LocalReply:
-    """A reply by the gateway itself; `details` are Envoy's response code details."""
-
-    status: int
-    details: str
-    body: bytes
-    headers: tuple[Pair, ...] = ()
-    by_filter: bool = False
+# What Envoy answers when a plugin removed them: its router without the method, and no route matches without a path.
+_REQUIRED = ((b":method", 503, b"missing required header: :method"), (b":path", 404, b""))
 
 
 @dataclass(slots=True)
@@ -40,6 +30,7 @@ class Received:
     headers: HeaderMap | None = None
     chunks: list[bytes] = field(default_factory=list)
     trailers: HeaderMap | None = None
+    metadata: list[HeaderMap] = field(default_factory=list)
     ended: bool = False
 
     @property
@@ -48,91 +39,114 @@ class Received:
 
 
 class HttpStream:
-    """Made by `Vm.open_stream`. `context_id` is the id of its context in the guest."""
+    """One context per plugin of the chain; `vm`, `context_id`, `request` and `response` are those of the first.
 
-    def __init__(self, vm: "Vm", context_id: int) -> None:
-        self.vm = vm
-        self.context_id = context_id
-        size_max = vm.gateway.buffer_size_max
-        self.request = Direction("request", self, size_max)
-        self.response = Direction("response", self, size_max)
+    `properties` are shared by the plugins, as Envoy's filter state is.
+    """
+
+    def __init__(self, gateway: Gateway, chain: Sequence[RootContext]) -> None:
+        self.gateway = gateway
+        self.vm = chain[0].vm
+        self.trace = Trace()
+        self.filters = [HttpFilter(self, root, position) for position, root in enumerate(chain)]
+        self.request = self.filters[0].request
+        self.response = self.filters[0].response
         self.upstream = Received()
         self.downstream = Received()
         self.on_output: Callable[[], None] = lambda: None
-        self.trace = Trace()
         self.properties: dict[bytes, bytes] = {}
+        self.filter_state: dict[str, bytes] = {}  # set by set_envoy_filter_state
+        self.span_tags: dict[str, bytes] = {}  # Higress: property trace_span_tag.<name>
         self.local_reply: LocalReply | None = None
         self.closed = False
         self.reset_reason = ""
-        self.logging = False  # on_log is running: maps can be read, not changed
         self.endpoint: Endpoint | None = None
         self.override_host = ""
         self.overridden = False
         self.route_cache_clears = 0
-        self.keep_route_cache = False  # Higress: property clear_route_cache is "off"
         self._route: Route | None = None
         self._cluster: Cluster | None = None
+        self._route_is_stale = True
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{self.request!r} {self.response!r}"
+        state = "closed" if self.closed else " ".join(f"{item.request!r} {item.response!r}" for item in self.filters)
         return f"<stream {self.context_id}: {state}>"
+
+    @property
+    def context_id(self) -> int:
+        return self.filters[0].context_id
 
     @property
     def paused(self) -> bool:
         if self.closed:
             return False
-        request_held = self.request.hold is not Hold.NONE and self.local_reply is None
-        return request_held or self.response.hold is not Hold.NONE
+        request_matters = self.local_reply is None
+        return any(
+            item.response.hold is not Hold.NONE or (request_matters and item.request.hold is not Hold.NONE)
+            for item in self.filters
+        )
 
     def wants_upstream(self) -> bool:
         """False once a local reply or the end of the stream makes the upstream's answer useless."""
         return not self.closed and self.local_reply is None
 
+    def stopped(self, is_request: bool) -> bool:
+        """Nothing of this direction goes on any more."""
+        return self.closed or (is_request and self.local_reply is not None)
+
     # The client
 
     def request_headers(self, headers: Headers, end_of_stream: bool = True) -> None:
-        with self.vm.entry():
-            if self.vm.dead is not None:
-                self.request.headers = HeaderMap(headers)
-                self.fail()
-            else:
-                self.request.receive_headers(HeaderMap(headers).pairs(), end_of_stream)
+        with self._event():
+            self.request.receive_headers(HeaderMap(headers), end_of_stream)
 
     def request_body(self, data: bytes, end_of_stream: bool = True) -> None:
-        with self.vm.entry():
+        with self._event():
             if self.wants_upstream():
                 self.request.receive_data(data, end_of_stream)
 
     def request_trailers(self, trailers: Headers) -> None:
-        with self.vm.entry():
+        with self._event():
             if self.wants_upstream():
-                self.request.receive_trailers(HeaderMap(trailers).pairs())
+                self.request.receive_trailers(HeaderMap(trailers))
+
+    def request_metadata(self, metadata: Headers) -> None:
+        """An HTTP/2 METADATA frame."""
+        with self._event():
+            if self.wants_upstream():
+                self.request.receive_metadata(HeaderMap(metadata))
 
     def abort(self) -> None:
         """The client goes away."""
-        with self.vm.entry():
+        with self._event():
             self.reset("the client went away")
 
     # The upstream
 
     def response_headers(self, headers: Headers, end_of_stream: bool = True) -> None:
-        with self.vm.entry():
+        with self._event():
             if self.wants_upstream():
-                self.response.receive_headers(HeaderMap(headers).pairs(), end_of_stream)
+                self._last_response().receive_headers(HeaderMap(headers), end_of_stream)
 
     def response_body(self, data: bytes, end_of_stream: bool = True) -> None:
-        with self.vm.entry():
+        with self._event():
             if self.wants_upstream():
-                self.response.receive_data(data, end_of_stream)
+                self._last_response().receive_data(data, end_of_stream)
 
     def response_trailers(self, trailers: Headers) -> None:
-        with self.vm.entry():
+        with self._event():
             if self.wants_upstream():
-                self.response.receive_trailers(HeaderMap(trailers).pairs())
+                self._last_response().receive_trailers(HeaderMap(trailers))
+
+    def response_metadata(self, metadata: Headers) -> None:
+        """An HTTP/2 METADATA frame."""
+        with self._event():
+            if self.wants_upstream():
+                self._last_response().receive_metadata(HeaderMap(metadata))
 
     def upstream_failed(self, status: int, details: str, text: str) -> None:
         """The upstream cannot be reached or broke off: Envoy answers itself, or resets a begun response."""
-        with self.vm.entry():
+        with self._event():
             if self.wants_upstream():
                 self.reply(LocalReply(status, details, text.encode()))
 
@@ -140,12 +154,15 @@ class HttpStream:
 
     def route(self) -> Route | None:
         """Looked up once, and again after the route cache was cleared."""
-        if self._route is None:
-            gateway = self.vm.gateway
+        if self._route_is_stale:
+            self._route_is_stale = False
+            gateway = self.gateway
+            headers = self.request.headers or HeaderMap()
             if gateway.routes:
-                self._route = find_route(gateway.routes, self.request.headers or HeaderMap())
+                self._route = find_route(gateway.routes, headers)
             else:
                 self._route = Route(gateway.route_name, gateway.cluster_name, gateway.cluster_header)
+            self._cluster = gateway.clusters.get(self._route.cluster_name(headers)) if self._route is not None else None
         return self._route
 
     def route_name(self) -> str:
@@ -154,127 +171,153 @@ class HttpStream:
 
     def cluster(self) -> Cluster | None:
         """Of the route; looked up once, and again after the route cache was cleared."""
-        route = self.route()
-        if self._cluster is None and route is not None:
-            self._cluster = self.vm.gateway.clusters.get(route.cluster_name(self.request.headers or HeaderMap()))
+        self.route()
         return self._cluster
+
+    def known_route(self) -> tuple[Route | None, Cluster | None]:
+        """As of the last look-up, whatever has changed since: what stock Envoy's properties tell."""
+        return (self._route, self._cluster) if self._route is not None else (self.route(), self._cluster)
 
     def clear_route_cache(self) -> None:
         self.route_cache_clears += 1
-        self._route = None
-        self._cluster = None
-
-    def request_headers_changed(self) -> None:
-        if self.vm.target == "higress" and not self.keep_route_cache:
-            self.clear_route_cache()
+        self._route_is_stale = True
 
     def reply(self, reply: LocalReply) -> None:
-        """Answer in the upstream's place; a second reply is ignored, a begun response is reset."""
+        """Answer in the upstream's place; a second reply is ignored, a begun response is reset.
+
+        The reply passes the plugins from the upstream's side, unless a response does so already.
+        """
         if self.closed or self.local_reply is not None:
             return
         if self.downstream.headers is not None:
             self.reset(f"a local reply after the response began: {reply.details}")
             return
-        in_response = self.response.headers is not None
+        response = self._last_response()
+        in_response = response.headers is not None
         self.local_reply = reply
-        self.request.stop()
-        pairs = [(b":status", b"%d" % reply.status)]
-        if reply.body:
-            pairs += [(b"content-length", b"%d" % len(reply.body)), (b"content-type", b"text/plain")]
-        own = {name.lower() for name, _ in reply.headers}
-        pairs = [pair for pair in pairs if pair[0] not in own] + list(reply.headers)
-        if in_response or self.vm.dead is not None:  # past the filters: straight to the client
-            self.response.stop()
-            self.response.hold = Hold.NONE
-            self.downstream.headers = HeaderMap(pairs)
-            self.downstream.chunks += [reply.body] if reply.body else []
+        for item in self.filters:
+            item.request.stop()
+        headers, body = reply_headers(reply, self.request.headers)
+        if in_response:
+            for item in self.filters:
+                item.response.stop()
+                item.response.hold = Hold.NONE
+            self.downstream.headers = headers
+            self.downstream.chunks += [body] if body else []
             self._end(self.downstream)
             return
-        self.response.receive_headers(pairs, not reply.body)
-        if reply.body and not self.closed:
-            self.response.receive_data(reply.body, True)
+        response.receive_headers(headers, not body)
+        if body and not self.closed:
+            response.receive_data(body, True)
 
     def fail(self) -> None:
-        """The VM is dead: fail closed."""
-        self.reply(LocalReply(503, "wasm_fail_stream", b""))
+        """A VM is dead and its plugin fails closed."""
+        self.reply(LocalReply(503, "wasm_fail_stream", b"", grpc_status=14))
 
     def reset(self, reason: str) -> None:
         if self.closed:
             return
         self.reset_reason = reason
-        self.request.stop()
-        self.response.stop()
+        for item in self.filters:
+            item.request.stop()
+            item.response.stop()
         self._close()
 
     def proceed(self, direction: Direction) -> None:
-        """A continue_stream of the guest takes effect."""
-        if not self.closed and not (direction is self.request and self.local_reply is not None):
+        """Continue what a plugin has stopped, as its continue_stream does."""
+        if not self.stopped(direction.name == "request"):
             direction.proceed()
 
     def inject_response_data(self, data: bytes, end: bool) -> None:
         if not self.closed and self.downstream.headers is not None:
-            self.send_data(self.response, data, end)
+            self._deliver_data(self.downstream, data, end)
 
-    # direction.Owner
+    def set_buffer_limit(self, is_request: bool, size_max: int) -> None:
+        """For all plugins of the stream."""
+        for item in self.filters:
+            (item.request if is_request else item.response).buffer_size_max = size_max
 
-    def action(self, direction: Direction, export: str, *arguments: int) -> int | None:
-        if self._stopped(direction):
-            return None
-        replied = self.local_reply
-        result = self.vm.callback(export, self.context_id, *arguments)
-        return None if self.closed or self.local_reply is not replied else result
-
-    def header_action(self, result: int) -> HeaderAction:
-        """Above 4: StopAllIterationAndWatermark; and so is 1, except under Higress's ABI 0_2_100."""
-        stop_keeps = self.vm.guest.abi_marker == ABI_HIGRESS or self.vm.gateway.allow_on_headers_stop_iteration
-        if result > HeaderAction.STOP_ALL_ITERATION_AND_WATERMARK:
-            return HeaderAction.STOP_ALL_ITERATION_AND_WATERMARK
-        if result == HeaderAction.STOP_ITERATION and not stop_keeps:
-            return HeaderAction.STOP_ALL_ITERATION_AND_WATERMARK
-        return HeaderAction(result)
-
-    def send_headers(self, direction: Direction, end: bool) -> None:
-        if self._stopped(direction):
-            return
-        assert direction.headers is not None
-        if direction is self.request:
-            if not self._choose_endpoint(direction.headers):
-                return
-            peer = self.upstream
-        else:
-            peer = self.downstream
-        peer.headers = HeaderMap(direction.headers)
-        self._sent(peer, end)
-
-    def send_data(self, direction: Direction, data: bytes, end: bool) -> None:
-        if self._stopped(direction):
-            return
-        peer = self.upstream if direction is self.request else self.downstream
-        if data:
-            peer.chunks.append(data)
-        self._sent(peer, end)
-
-    def send_trailers(self, direction: Direction) -> None:
-        if self._stopped(direction):
-            return
-        peer = self.upstream if direction is self.request else self.downstream
-        peer.trailers = direction.trailers
-        self._sent(peer, True)
-
-    def buffer_overflow(self, direction: Direction) -> None:
+    def buffer_overflow(self, is_request: bool) -> None:
         """More is held back than the buffer limit allows: 413 for a request, 500 for a response, as Envoy answers."""
-        if direction is self.request:
+        if is_request:
             self.reply(LocalReply(413, "request_payload_too_large", b"Payload Too Large"))
         else:
             self.reply(LocalReply(500, "response_payload_too_large", b"Internal Server Error"))
 
+    # What a plugin passes on: to the next one, or to the peer
+
+    def pass_headers(self, item: HttpFilter, direction: Direction, end: bool) -> None:
+        is_request = direction is item.request
+        if self.stopped(is_request):
+            return
+        assert direction.headers is not None
+        following = self._following(item, is_request)
+        if following is not None:
+            following.receive_headers(direction.headers, end)
+            return
+        if is_request and not self._choose_endpoint(direction.headers):
+            return
+        if not is_request and b":status" not in direction.headers:
+            self.reply(LocalReply(502, "missing_status", b""))
+            return
+        peer = self.upstream if is_request else self.downstream
+        peer.headers = direction.headers.copy()
+        self._sent(peer, end)
+
+    def pass_data(self, item: HttpFilter, direction: Direction, data: bytes, end: bool) -> None:
+        is_request = direction is item.request
+        if self.stopped(is_request):
+            return
+        following = self._following(item, is_request)
+        if following is not None:
+            following.receive_data(data, end)
+        else:
+            self._deliver_data(self.upstream if is_request else self.downstream, data, end)
+
+    def pass_trailers(self, item: HttpFilter, direction: Direction) -> None:
+        is_request = direction is item.request
+        if self.stopped(is_request):
+            return
+        assert direction.trailers is not None
+        following = self._following(item, is_request)
+        if following is not None:
+            following.receive_trailers(direction.trailers)
+            return
+        peer = self.upstream if is_request else self.downstream
+        peer.trailers = direction.trailers
+        self._sent(peer, True)
+
+    def pass_metadata(self, item: HttpFilter, direction: Direction, metadata: HeaderMap) -> None:
+        is_request = direction is item.request
+        following = self._following(item, is_request)
+        if following is not None:
+            following.receive_metadata(metadata)
+            return
+        peer = self.upstream if is_request else self.downstream
+        peer.metadata.append(metadata)
+        self._sent(peer, False)
+
     # Inside
 
-    def _stopped(self, direction: Direction) -> bool:
-        return self.closed or (direction is self.request and self.local_reply is not None)
+    def _event(self) -> Dispatcher:
+        return self.gateway.dispatcher
+
+    def _last_response(self) -> Direction:
+        """Where a response enters the chain."""
+        return self.filters[-1].response
+
+    def _following(self, item: HttpFilter, is_request: bool) -> Direction | None:
+        if is_request:
+            position = item.position + 1
+            return self.filters[position].request if position < len(self.filters) else None
+        return self.filters[item.position - 1].response if item.position else None
 
     def _choose_endpoint(self, headers: HeaderMap) -> bool:
         """On higress the override host is strict; on envoy an unknown one falls back to round robin."""
+        for name, status, text in _REQUIRED:
+            if name not in headers:
+                self.reply(LocalReply(status, "missing_required_headers", text))
+                return False
         cluster = self.cluster()
         if cluster is None:
             missing = (404, "route_not_found") if self.route() is None else (503, "cluster_not_found")
@@ -292,6 +335,11 @@ class HttpStream:
             return False
         return True
 
+    def _deliver_data(self, peer: Received, data: bytes, end: bool) -> None:
+        if data:
+            peer.chunks.append(data)
+        self._sent(peer, end)
+
     def _sent(self, peer: Received, end: bool) -> None:
         if end:
             self._end(peer)
@@ -307,5 +355,9 @@ class HttpStream:
 
     def _close(self) -> None:
         self.closed = True
-        self.vm.finish_stream(self)
+        if self.request.headers is not None:  # else no plugin has heard of it
+            for item in self.filters:
+                item.log()
+            for item in self.filters:
+                item.delete()
         self.on_output()

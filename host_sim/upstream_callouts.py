@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 
 from .abi import Target
-from .callouts import HttpCall, HttpResponse
+from .callouts import HttpCall, HttpResponse, error_response
 from .cluster import Cluster
 from .headers import HeaderMap
 from .upstream import ResponseHeaders, Upstream, UpstreamFailed, UpstreamRequest
@@ -52,26 +52,30 @@ class UpstreamCallouts:
         response: HttpResponse | None
         try:
             response = await self._response(UpstreamRequest(endpoint.address, headers, _body(call), len(call.body)))
-        except UpstreamFailed:
-            response = None
         except Exception as error:
             response = None
             self._on_error(error)
         call.done(response)
 
     async def _response(self, request: UpstreamRequest) -> HttpResponse | None:
+        """None for a response that broke off. Without one, Envoy's client makes a 503, and the plugin gets that."""
         response: HttpResponse | None = None
         body = bytearray()
-        async with aclosing(self._upstream.exchange(request)) as events:
-            async for event in events:
-                if isinstance(event, ResponseHeaders):
-                    response = HttpResponse(event.pairs)
-                elif isinstance(event, bytes):
-                    body += event
-                    if len(body) > CALLOUT_BODY_SIZE_MAX:
-                        raise UpstreamFailed(f"a response above {CALLOUT_BODY_SIZE_MAX} bytes")
-                elif response is not None:
-                    response = HttpResponse(response.headers, trailers=event.pairs)
+        try:
+            async with aclosing(self._upstream.exchange(request)) as events:
+                async for event in events:
+                    if isinstance(event, ResponseHeaders):
+                        response = HttpResponse(event.pairs)
+                    elif isinstance(event, bytes):
+                        body += event
+                        if len(body) > CALLOUT_BODY_SIZE_MAX:
+                            raise UpstreamFailed(f"a response above {CALLOUT_BODY_SIZE_MAX} bytes")
+                    elif response is not None:
+                        response = HttpResponse(response.headers, trailers=event.pairs)
+        except UpstreamFailed as error:
+            if response is not None:
+                return None
+            return error_response(503, f"upstream connect error or disconnect/reset before headers: {error}")
         return HttpResponse(response.headers, bytes(body), response.trailers) if response is not None else None
 
 

@@ -4,7 +4,19 @@ Each is a function of the VM and of Python values (bytes, int, pairs); it return
 for a status other than OK. `CALLS` maps the ABI names to them.
 """
 
-from . import bodies, callouts, headers, lifecycle, properties, redis, shared, streams
+from . import bodies, callouts, foreign, grpc, headers, lifecycle, properties, redis, shared, streams
 from .registry import CALLS
 
-__all__ = ["CALLS", "bodies", "callouts", "headers", "lifecycle", "properties", "redis", "shared", "streams"]
+__all__ = [
+    "CALLS",
+    "bodies",
+    "callouts",
+    "foreign",
+    "grpc",
+    "headers",
+    "lifecycle",
+    "properties",
+    "redis",
+    "shared",
+    "streams",
+]

@@ -1,4 +1,4 @@
-"""Buffers: bodies, configurations, replies of callouts."""
+"""Buffers: bodies, TCP data, configurations, replies of callouts."""
 
 from typing import TYPE_CHECKING
 
@@ -11,40 +11,40 @@ from .registry import host_call
 if TYPE_CHECKING:
     from ..vm import Vm
 
-
-_STREAM_BUFFERS = (
-    BufferType.HTTP_REQUEST_BODY,
-    BufferType.HTTP_RESPONSE_BODY,
-    BufferType.DOWNSTREAM_DATA,
-    BufferType.UPSTREAM_DATA,
-    BufferType.GRPC_CALL_MESSAGE,
-)
+_NOTHING = Buffer(writable=False)
+_ENVOY_TYPE_MAX = BufferType.FOREIGN_FUNCTION_ARGUMENTS
+_HIGRESS_TYPE_MAX = BufferType.REDIS_CALL_RESPONSE
 
 
 def _buffer(vm: "Vm", buffer_type: int) -> Buffer:
-    """Outside of their callbacks the stream's buffers are there, but empty and read-only, as on Envoy."""
-    last = BufferType.REDIS_CALL_RESPONSE if vm.target == "higress" else BufferType.FOREIGN_FUNCTION_ARGUMENTS
-    if buffer_type > last:
-        raise HostCallError(Status.BAD_ARGUMENT, f"no buffer type {buffer_type}")
-    buffer: Buffer | None = None
-    stream = vm.effective_stream()
-    if buffer_type == BufferType.HTTP_REQUEST_BODY and stream is not None:
-        buffer = stream.request.body
-    elif buffer_type == BufferType.HTTP_RESPONSE_BODY and stream is not None:
-        buffer = stream.response.body
-    elif buffer_type == BufferType.HTTP_CALL_RESPONSE_BODY and vm.callout is not None:
-        buffer = vm.callout.body
-    elif buffer_type == BufferType.REDIS_CALL_RESPONSE and vm.target == "higress" and vm.callout is not None:
-        buffer = vm.callout.redis_reply
+    """A body that is not there now is an empty buffer; a configuration or callout's body is NOT_FOUND."""
+    found: Buffer | None = _NOTHING
+    if buffer_type == BufferType.HTTP_REQUEST_BODY or buffer_type == BufferType.HTTP_RESPONSE_BODY:
+        context = vm.http_filter()
+        if context is not None:
+            direction = context.request if buffer_type == BufferType.HTTP_REQUEST_BODY else context.response
+            found = direction.body if direction.body is not None else _NOTHING
+    elif buffer_type == BufferType.REDIS_CALL_RESPONSE and vm.target == "higress":
+        found = vm.effective_root().reply.redis_reply or _NOTHING
+    elif buffer_type == BufferType.HTTP_CALL_RESPONSE_BODY:
+        found = vm.effective_root().reply.body
+    elif buffer_type == BufferType.GRPC_CALL_MESSAGE:
+        found = vm.effective_root().reply.grpc_message or _NOTHING
+    elif buffer_type == BufferType.DOWNSTREAM_DATA or buffer_type == BufferType.UPSTREAM_DATA:
+        connection = vm.tcp_filter()
+        if connection is not None:
+            is_downstream = buffer_type == BufferType.DOWNSTREAM_DATA
+            found = connection.from_downstream if is_downstream else connection.from_upstream
     elif buffer_type == BufferType.VM_CONFIGURATION:
-        buffer = Buffer(vm.plugin.vm_configuration, writable=False)
-    elif buffer_type == BufferType.PLUGIN_CONFIGURATION and vm.configuring:
-        buffer = Buffer(vm.plugin.configuration, writable=False)
-    if buffer is None and buffer_type in _STREAM_BUFFERS:
-        return Buffer(writable=False)
-    if buffer is None:
+        found = Buffer(vm.plugin.vm_configuration, writable=False)
+    elif buffer_type == BufferType.PLUGIN_CONFIGURATION:
+        root = vm.effective_root()
+        found = Buffer(root.plugin.configuration, writable=False) if root.is_configuring else None
+    elif buffer_type > (_HIGRESS_TYPE_MAX if vm.target == "higress" else _ENVOY_TYPE_MAX):
+        raise HostCallError(Status.BAD_ARGUMENT, f"no buffer type {buffer_type}")
+    if found is None:
         raise HostCallError(Status.NOT_FOUND, f"buffer {buffer_type} is not available now")
-    return buffer
+    return found
 
 
 @host_call

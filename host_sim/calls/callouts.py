@@ -1,12 +1,12 @@
-"""HTTP callouts; gRPC answers UNIMPLEMENTED until the simulator has gRPC upstreams."""
+"""HTTP callouts."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from proxywasm.enums import Status
 
 from ..codec import Pair
 from ..errors import HostCallError
-from .registry import CALLS, host_call
+from .registry import host_call
 
 if TYPE_CHECKING:
     from ..vm import Vm
@@ -27,12 +27,6 @@ def http_call(
     missing = [name.decode() for name in REQUIRED_HEADERS if name not in names]
     if missing:
         raise HostCallError(Status.BAD_ARGUMENT, f"without {', '.join(missing)}")
-    return vm.start_http_call(cluster, headers, body, trailers, timeout_ms)
-
-
-def _unimplemented(vm: "Vm", *arguments: Any) -> Any:
-    raise HostCallError(Status.UNIMPLEMENTED, "gRPC is not simulated")
-
-
-for _name in ("grpc_call", "grpc_stream", "grpc_send", "grpc_cancel", "grpc_close"):
-    CALLS[f"proxy_{_name}"] = _unimplemented
+    if not vm.gateway.clusters[cluster].endpoints:
+        raise HostCallError(Status.INTERNAL_FAILURE, f"the cluster {cluster!r} has no endpoint")
+    return vm.http_calls.start(vm.effective_root(), cluster, headers, body, trailers, timeout_ms)

@@ -14,63 +14,84 @@ from ..headers import HeaderMap
 from .registry import host_call
 
 if TYPE_CHECKING:
-    from ..direction import Direction
-    from ..stream import HttpStream
+    from ..http_filter import HttpFilter
     from ..vm import Vm
 
-_OF_REQUEST = (MapType.HTTP_REQUEST_HEADERS, MapType.HTTP_REQUEST_TRAILERS)
-_OF_RESPONSE = (MapType.HTTP_RESPONSE_HEADERS, MapType.HTTP_RESPONSE_TRAILERS)
-_TRAILERS = (MapType.HTTP_REQUEST_TRAILERS, MapType.HTTP_RESPONSE_TRAILERS)
+_TYPE_MAX = MapType.HTTP_CALL_RESPONSE_TRAILERS
 
 
-def _direction(stream: "HttpStream | None", map_type: int) -> "Direction | None":
-    if stream is None or map_type not in _OF_REQUEST + _OF_RESPONSE:
-        return None
-    return stream.request if map_type in _OF_REQUEST else stream.response
+def _in_log(context: "HttpFilter", map_type: int) -> HeaderMap | None:
+    """All that came, but the request's trailers."""
+    if map_type == MapType.HTTP_REQUEST_HEADERS:
+        return context.request.headers
+    if map_type == MapType.HTTP_RESPONSE_HEADERS:
+        return context.stream.downstream.headers
+    if map_type == MapType.HTTP_RESPONSE_TRAILERS:
+        return context.stream.downstream.trailers
+    return None
 
 
-def _open(vm: "Vm", map_type: int) -> HeaderMap | None:
-    """The map if it is open now."""
+def _reachable(context: "HttpFilter", map_type: int) -> HeaderMap | None:
+    """From the map's callback on until it, or the request, is continued."""
+    if map_type == MapType.HTTP_REQUEST_HEADERS:
+        return context.request.headers if context.request.headers_open else None
+    if map_type == MapType.HTTP_RESPONSE_HEADERS:
+        return context.response.headers if context.response.headers_open else None
+    if map_type == MapType.HTTP_REQUEST_TRAILERS:
+        return context.request.trailers if context.request.trailers_open else None
+    if map_type == MapType.HTTP_RESPONSE_TRAILERS:
+        return context.response.trailers if context.response.trailers_open else None
+    return None
+
+
+def _of_callout(vm: "Vm", map_type: int) -> HeaderMap | None:
+    reply = vm.effective_root().reply
     if map_type == MapType.HTTP_CALL_RESPONSE_HEADERS:
-        return vm.callout.headers if vm.callout is not None else None
+        return reply.headers
     if map_type == MapType.HTTP_CALL_RESPONSE_TRAILERS:
-        return vm.callout.trailers if vm.callout is not None else None
-    direction = _direction(vm.effective_stream(), map_type)
-    if direction is None:
+        return reply.trailers
+    if map_type == MapType.GRPC_CALL_INITIAL_METADATA:
+        return reply.grpc_initial_metadata
+    if map_type == MapType.GRPC_CALL_TRAILING_METADATA:
+        return reply.grpc_trailing_metadata
+    return None
+
+
+def _find(vm: "Vm", map_type: int) -> HeaderMap | None:
+    """Where the map can be read now. Higress shows the request's headers until the end of the stream."""
+    _check_type(map_type)
+    if map_type >= MapType.GRPC_CALL_INITIAL_METADATA:
+        return _of_callout(vm, map_type)
+    context = vm.http_filter()
+    if context is None:
         return None
-    if map_type in _TRAILERS:
-        return direction.trailers if direction.trailers_open else None
-    return direction.headers if direction.headers_open else None
+    if context.logging:
+        return _in_log(context, map_type)
+    if map_type == MapType.HTTP_REQUEST_HEADERS and vm.target == "higress":
+        return context.request.headers
+    return _reachable(context, map_type)
 
 
 def _check_type(map_type: int) -> None:
-    if map_type not in tuple(MapType):
+    if map_type > _TYPE_MAX:
         raise HostCallError(Status.BAD_ARGUMENT, f"no map type {map_type}")
 
 
-def _readable(vm: "Vm", map_type: int) -> HeaderMap | None:
-    _check_type(map_type)
-    stream = vm.effective_stream()
-    if stream is None or not stream.logging:
-        return _open(vm, map_type)
-    direction = _direction(stream, map_type)
-    if direction is None:
-        return None
-    return direction.trailers if map_type in _TRAILERS else direction.headers
-
-
 def _writable(vm: "Vm", map_type: int) -> HeaderMap:
-    """In the callback for the end of a body, trailers that did not come are made."""
+    """The map that can be changed now; BAD_ARGUMENT if there is none. Asking for it clears the route cache."""
     _check_type(map_type)
-    found = _open(vm, map_type)
-    stream = vm.effective_stream()
-    direction = _direction(stream, map_type)
-    if found is None and direction is not None and map_type in _TRAILERS:
-        found = direction.add_trailers()
-    if found is None:
+    context = vm.http_filter()
+    found = None
+    if context is not None:
+        found = _reachable(context, map_type)
+        if found is None and map_type == MapType.HTTP_REQUEST_TRAILERS:
+            found = context.request.add_trailers()
+        elif found is None and map_type == MapType.HTTP_RESPONSE_TRAILERS:
+            found = context.response.add_trailers()
+    if context is None or found is None:
         raise HostCallError(Status.BAD_ARGUMENT, f"map {map_type} cannot be changed now")
-    if stream is not None and map_type == MapType.HTTP_REQUEST_HEADERS:
-        stream.request_headers_changed()
+    if map_type == MapType.HTTP_REQUEST_HEADERS:
+        context.clear_route_cache()
     return found
 
 
@@ -82,18 +103,19 @@ def _name(map_type: int, name: bytes) -> bytes:
 
 @host_call
 def get_header_map_size(vm: "Vm", map_type: int) -> int:
-    """Of all names and values, in bytes."""
+    """Of all names and values, in bytes; of a map that can be changed now, else BAD_ARGUMENT."""
     _check_type(map_type)
-    found = _open(vm, map_type)
+    context = vm.http_filter()
+    found = _reachable(context, map_type) if context is not None else None
     if found is None:
-        raise HostCallError(Status.BAD_ARGUMENT, f"map {map_type} is not available now")
+        raise HostCallError(Status.BAD_ARGUMENT, f"map {map_type} cannot be changed now")
     return sum(len(name) + len(value) for name, value in found)
 
 
 @host_call
 def get_header_map_pairs(vm: "Vm", map_type: int) -> list[Pair]:
-    """A map that is not available now has no pairs."""
-    found = _readable(vm, map_type)
+    """None for a map that is not available now: that is no error."""
+    found = _find(vm, map_type)
     return found.pairs() if found is not None else []
 
 
@@ -107,13 +129,13 @@ def set_header_map_pairs(vm: "Vm", map_type: int, pairs: list[Pair]) -> None:
 
 @host_call
 def get_header_map_value(vm: "Vm", map_type: int, name: bytes) -> bytes:
-    """A map that is not available now is BAD_ARGUMENT, during on_log NOT_FOUND."""
-    found = _readable(vm, map_type)
+    """BAD_ARGUMENT if the map is not available now, NOT_FOUND during on_log."""
+    found = _find(vm, map_type)
     if found is None:
-        stream = vm.effective_stream()
-        status = Status.NOT_FOUND if stream is not None and stream.logging else Status.BAD_ARGUMENT
+        context = vm.http_filter()
+        status = Status.NOT_FOUND if context is not None and context.logging else Status.BAD_ARGUMENT
         raise HostCallError(status, f"map {map_type} is not available now")
-    value = found.get(_name(map_type, name))
+    value = found.get(name)
     if value is None:
         raise HostCallError(Status.NOT_FOUND, f"no header {name!r}")
     return value

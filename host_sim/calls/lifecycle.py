@@ -39,12 +39,13 @@ def done(vm: "Vm") -> None:
     """Ends what an on_done that returned false has put off; only the root context's can be put off."""
     root = vm.effective_root()
     if not root.done_pending:
-        raise HostCallError(Status.INTERNAL_FAILURE, "no on_done is pending")
+        raise HostCallError(Status.NOT_FOUND, "no on_done is pending")
+    root.done_pending = False
     vm.after_callback(lambda: vm.delete_root(root))
 
 
 @host_call
 def set_effective_context(vm: "Vm", context_id: int) -> None:
-    if context_id not in vm.contexts:
+    if context_id and context_id not in vm.contexts:  # 0 is the VM itself
         raise HostCallError(Status.BAD_ARGUMENT, f"no context {context_id}")
     vm.effective_id = context_id

@@ -52,4 +52,4 @@ def redis_call(vm: "Vm", cluster: bytes, query: bytes) -> int:
     client = vm.redis_clients.get(name)
     if client is None:
         raise HostCallError(Status.BAD_ARGUMENT, f"redis_init was not called for {name!r}")
-    return vm.start_redis_call(client, query)
+    return vm.redis_calls.start(vm.effective_root(), client, query)

@@ -2,9 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from proxywasm.enums import Status
-
-from ..errors import HostCallError
 from .registry import host_call
 
 if TYPE_CHECKING:
@@ -27,9 +24,10 @@ def set_shared_data(vm: "Vm", key: bytes, value: bytes, cas: int) -> None:
 
 @host_call
 def register_shared_queue(vm: "Vm", name: bytes) -> int:
-    """Who registers is told about new items."""
+    """The plugin that registered last is told about new items."""
+    root = vm.effective_root()
     queue_id = vm.gateway.shared.queues.register(_vm_id(vm), name)
-    vm.gateway.shared.queues.watch(queue_id, vm.queue_ready)
+    vm.gateway.shared.queues.watch(queue_id, lambda ready_id: vm.queue_ready(root, ready_id))
     return queue_id
 
 
@@ -50,21 +48,19 @@ def dequeue_shared_queue(vm: "Vm", queue_id: int) -> bytes:
 
 @host_call
 def define_metric(vm: "Vm", metric_type: int, name: bytes) -> int:
-    return vm.gateway.shared.metrics.define(metric_type, name.decode("utf-8", "replace"))
+    return vm.metric_ids.define(metric_type, name.decode("utf-8", "replace"))
 
 
 @host_call
 def record_metric(vm: "Vm", metric_id: int, value: int) -> None:
-    if value < 0:
-        raise HostCallError(Status.BAD_ARGUMENT, f"{value} is negative")
-    vm.gateway.shared.metrics.record(metric_id, value)
+    vm.metric_ids.record(metric_id, value)
 
 
 @host_call
 def increment_metric(vm: "Vm", metric_id: int, offset: int) -> None:
-    vm.gateway.shared.metrics.increment(metric_id, offset)
+    vm.metric_ids.increment(metric_id, offset)
 
 
 @host_call
 def get_metric(vm: "Vm", metric_id: int) -> int:
-    return vm.gateway.shared.metrics.get(metric_id)
+    return vm.metric_ids.get(metric_id)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ..abi import Target
-from ..callouts import HttpCall, HttpResponse
+from ..callouts import HttpCall, HttpResponse, error_response
 from ..clock import Scheduler
 from ..cluster import Cluster
 from ..codec import Pair
@@ -59,7 +59,9 @@ class _Collector:
         self._done(pairs)
 
     def response_failed(self, fault: UpstreamFault) -> None:
-        self._call.done(None)
+        """A response that broke off is a failure; in the place of none, Envoy's client makes a 503."""
+        none = error_response(503, "upstream connect error or disconnect/reset before headers")
+        self._call.done(None if self._headers else none)
 
     def _done(self, trailers: list[Pair]) -> None:
         self._call.done(HttpResponse(self._headers, bytes(self._body), trailers))

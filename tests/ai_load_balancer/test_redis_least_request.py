@@ -258,7 +258,7 @@ def test_a_failure_of_ours_does_not_hold_the_request(gateway, monkeypatch):
         raise HostCallError(Status.INTERNAL_FAILURE, "no metrics today")
 
     stream = gateway.send()
-    monkeypatch.setattr(gateway.sim.gateway.shared.metrics, "define", refuse)
+    monkeypatch.setattr(gateway.sim.gateway.shared.metrics, "find", refuse)
     gateway.reply([1, 1])
     assert not stream.paused
     gateway.respond(stream)
@@ -357,13 +357,7 @@ def test_a_bad_configuration_is_refused_with_every_error(higress_guest):
 def configure(gateway, config):
     """A further configuration of the same root context: what on_configure returns."""
     vm = gateway.sim.vm
-    text = json.dumps(config).encode()
-    object.__setattr__(vm.plugin, "configuration", text)
-    vm.configuring = True
-    with vm.entry():
-        accepted = vm.callback("proxy_on_configure", vm.root.context_id, len(text), default=1)
-    vm.configuring = False
-    return accepted
+    return vm.configure(vm.root, json.dumps(config).encode())
 
 
 def test_a_bad_second_configuration_keeps_the_running_one(gateway):

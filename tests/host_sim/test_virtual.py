@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from host_sim import LeftoverError, SimulatorError
+from host_sim import Endpoint, LeftoverError, SimulatorError
 from host_sim.abi import ABI_HIGRESS
 from host_sim.clock import ManualScheduler
 from host_sim.upstream import ResponseHeaders, ResponseTrailers
@@ -186,7 +186,7 @@ def test_callouts_take_their_time_too(steps, body, at_ms):
 
 def test_a_callout_without_an_endpoint_fails():
     sim = simulator(None, call_out(0))
-    sim.gateway.clusters["llm"].endpoints = []
+    sim.gateway.clusters["llm"].endpoints = [Endpoint("10.0.0.1:80", "Unhealthy")]
     assert sim.request().body
 
 
