@@ -21,10 +21,11 @@ FAULT_REQUESTS = 100_000
 @click.group(invoke_without_command=True)
 @click.pass_context
 def main(context: click.Context) -> None:
-    """What requests cost; without a command, all that is measured."""
+    """What requests cost; without a command, all that is measured, but not the long run with faults."""
     if context.invoked_subcommand is None:
         context.invoke(cost, as_json=False)
         context.invoke(memory, host_calls=HOST_CALLS, requests=REQUESTS, as_json=False)
+        context.invoke(throughput, requests=THROUGHPUT_REQUESTS)
 
 
 @main.command()

@@ -92,7 +92,7 @@ class _TcpLink(asyncio.Protocol):
 class Fault(Enum):
     """What a script can do instead of replying."""
 
-    NEVER = "never"
+    NEVER = "never"  # nor to what follows on the same connection: replies keep the order of the commands
     DISCONNECT = "disconnect"
 
 
@@ -178,6 +178,7 @@ class _ScriptedLink:
         self._events = events
         self._splitter = CommandSplitter()
         self._closed = False
+        self._stuck = False
 
     def send(self, data: bytes) -> None:
         for command in self._splitter.feed(data):
@@ -186,7 +187,8 @@ class _ScriptedLink:
             self._on_command(command, self)
 
     def answer(self, reply: ScriptedReply) -> None:
-        if self._closed or reply is Fault.NEVER:
+        self._stuck = self._stuck or reply is Fault.NEVER
+        if self._closed or self._stuck:
             return
         if isinstance(reply, Fault):
             self._closed = True
