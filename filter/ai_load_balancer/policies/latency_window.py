@@ -88,11 +88,11 @@ class LatencyWindows:
     def record_abort(self, value: bytes | None, position: int, latency_ms: int, now_ms: int) -> bytes:
         """The value after a request that ended unanswered, and by no failure of the service.
 
-        The answer would have taken longer than `latency_ms`: this is a sample if it is above the mean, else it tells
-        nothing.
+        The answer would have taken longer than `latency_ms`: this is a sample if it is above the mean. Else, or without
+        a mean, it tells nothing.
         """
         mean_ms = self.means(value)[position]
-        if mean_ms is not None and latency_ms <= mean_ms:
+        if mean_ms is None or latency_ms <= mean_ms:
             return self._valid(value)
         return self.record(value, position, latency_ms, now_ms)
 
