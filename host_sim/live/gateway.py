@@ -19,7 +19,7 @@ from .admin import admin_app
 from .config import EMBEDDED, Address, GatewayConfig
 from .config_section import ConfigError
 from .observations import Observations
-from .transfer import SENT_NAMES, Transfer
+from .transfer import Response, Transfer
 from .worker import Worker, start_worker
 
 STREAMS_MAX = 1024  # at a time; Envoy's default of a circuit breaker's max_requests
@@ -45,7 +45,7 @@ class LiveGateway:
         self._upstream = HttpUpstream()
         self._session: aiohttp.ClientSession | None = None
         self._worker: Worker | None = None
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._retiring: dict[asyncio.Task[None], Worker] = {}
         self._runners: list[web.AppRunner] = []
         self._embedded: dict[str, EmbeddedRedis] = {}
         self._factory: tuple[object, GuestFactory] | None = None
@@ -96,11 +96,11 @@ class LiveGateway:
 
     def _retire(self, worker: Worker) -> None:
         task = asyncio.create_task(worker.retire())
-        self._retiring.add(task)
+        self._retiring[task] = worker
         task.add_done_callback(self._retired)
 
     def _retired(self, task: "asyncio.Task[None]") -> None:
-        self._retiring.discard(task)
+        del self._retiring[task]
         if not task.cancelled() and task.exception() is not None:
             self._note_error(task.exception())
 
@@ -183,6 +183,8 @@ class LiveGateway:
             await runner.cleanup()
         if self._worker is not None:
             self._retire(self._worker)
+        for worker in self._retiring.values():
+            worker.abort_streams()
         await asyncio.gather(*self._retiring, return_exceptions=True)
         await self._upstream.close()
         if self._session is not None:
@@ -200,8 +202,10 @@ def _proxy_app(serve: Callable[[web.Request], Awaitable[web.StreamResponse]]) ->
 
     async def own_headers_only(request: web.Request, response: web.StreamResponse) -> None:
         """aiohttp adds what the upstream did not send."""
-        for name in {"Content-Type", "Server"} - response.get(SENT_NAMES, set()):
-            response.headers.pop(name, None)
+        sent = response.sent_names if isinstance(response, Response) else ()
+        for name in ("content-type", "server"):
+            if name not in sent:
+                response.headers.pop(name, None)
 
     app = web.Application(middlewares=[everything])
     app.on_response_prepare.append(own_headers_only)

@@ -33,7 +33,7 @@ class HealthChecks:
     async def start(self) -> None:
         """Ends after the first check of every endpoint, which alone decides what the endpoint's health is at first."""
         addresses = [endpoint.address for endpoint in self._cluster.endpoints]
-        await asyncio.gather(*(self._check(address, is_first=True) for address in addresses))
+        await asyncio.gather(*(self.check(address, is_first=True) for address in addresses))
         self._tasks = [asyncio.create_task(self._repeat(address)) for address in addresses]
 
     async def stop(self) -> None:
@@ -44,9 +44,10 @@ class HealthChecks:
     async def _repeat(self, address: str) -> None:
         while True:
             await asyncio.sleep(self._settings.interval_ms / 1000)
-            await self._check(address, is_first=False)
+            await self.check(address, is_first=False)
 
-    async def _check(self, address: str, is_first: bool) -> None:
+    async def check(self, address: str, is_first: bool) -> None:
+        """Ask once and count the result; the first one needs no others to be believed."""
         problem, text = await self._ask(address)
         row = self._rows.get(address, 0)
         row = (max(row, 0) + 1) if not problem else (min(row, 0) - 1)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..cluster import Cluster
+from ..headers import HeaderMap
 from ..records import LogRecord
 from ..stream import HttpStream
 from .render import callback_text, cut, host_call_text
@@ -137,15 +138,20 @@ class Observations:
         return next((record for record in self.requests if record.number == number), None)
 
 
+def response_status(headers: HeaderMap) -> int:
+    """What the client gets: 500 if the plugin left a status that HTTP does not know."""
+    status = headers.get(b":status") or b""
+    return int(status) if status.isdigit() and 200 <= int(status) <= 999 else 500
+
+
 def decide(record: RequestRecord, stream: HttpStream) -> None:
     """Where the request goes and why, as far as it is known."""
-    headers = stream.downstream.headers
     record.route = stream.route_name()
     cluster = stream.cluster()
     record.cluster = cluster.name if cluster is not None else ""
     record.endpoint = stream.endpoint.address if stream.endpoint is not None else ""
     record.overridden = stream.overridden
-    record.status = int((headers.get(b":status") if headers is not None else None) or 0)
+    record.status = response_status(stream.downstream.headers) if stream.downstream.headers is not None else 0
     record.reason = _reason(stream)
 
 

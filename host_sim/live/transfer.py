@@ -19,15 +19,20 @@ from ..direction import Hold
 from ..headers import HeaderMap, to_bytes, to_str
 from ..stream import Received
 from ..upstream import Upstream
-from .observations import EndpointCounters, Observations, decide
+from .observations import EndpointCounters, Observations, decide, response_status
 from .render import cut
 from .worker import Worker
 
 UNSENT_SIZE_MAX = 256 * 1024
-SENT_NAMES = "names"  # under this key a response holds the names of the headers that the upstream or the plugin gave
 HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection transfer-encoding te upgrade expect proxy-authenticate trailer".split()
 )
+
+
+class Response(web.StreamResponse):
+    """`sent_names` are those of the headers that the upstream or the plugin gave, in lower case."""
+
+    sent_names: frozenset[str] = frozenset()
 
 
 class Transfer:
@@ -56,11 +61,13 @@ class Transfer:
         try:
             return await self._write()
         finally:
-            self._stream.abort()  # does nothing after a complete response
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._end()
+            try:
+                self._stream.abort()  # does nothing after a complete response
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                self._end()
 
     def _on_output(self) -> None:
         stream = self._stream
@@ -75,6 +82,7 @@ class Transfer:
         self._carrier.notify()
 
     def _end(self) -> None:
+        self._worker.release(self._stream)
         self._observations.end(self._record, self._stream, self._since_ms())
         if self._counters is not None:
             stream = self._stream
@@ -82,7 +90,6 @@ class Transfer:
             broke = broke or "upstream_failed" in stream.reset_reason
             self._counters.in_flight -= 1
             self._counters.errors += broke or self._record.status >= 500
-        self._worker.release(self._stream)
 
     def _since_ms(self) -> float:
         return (time.monotonic() - self._began_s) * 1000
@@ -107,6 +114,7 @@ class Transfer:
         self._record.request_id = cut(to_str(dict(pairs)[b"x-request-id"]))
         stream.request_headers(pairs, end_of_stream=not has_body)
         decide(self._record, stream)
+        self._observations.changed()
         try:
             while has_body and stream.wants_upstream():
                 chunk = await content.readany()
@@ -135,10 +143,10 @@ class Transfer:
         if received.headers is None:
             return self._broken_off(web.Response(status=500))
         headers = response_headers(received.headers)
-        response = web.StreamResponse(status=response_status(received.headers), headers=headers)
+        response = Response(status=response_status(received.headers), headers=headers)
         if received.ended and not received.chunks and self._request.method != "HEAD":
             headers.setdefault("content-length", "0")
-        response[SENT_NAMES] = {name.title() for name in headers}
+        response.sent_names = frozenset(map(str.lower, headers))
         self._record.first_byte_ms = self._since_ms()
         await response.prepare(self._request)
         has_body = self._request.method != "HEAD" and response.status not in (204, 304)
@@ -189,12 +197,6 @@ def request_headers(request: web.BaseRequest) -> list[Pair]:
     names = {name for name, _ in pairs}
     added = ((b"x-forwarded-proto", b"http"), (b"x-request-id", str(uuid.uuid4()).encode()))
     return pairs + [pair for pair in added if pair[0] not in names]
-
-
-def response_status(headers: HeaderMap) -> int:
-    """500 if the plugin left none that HTTP knows."""
-    status = headers.get(b":status") or b""
-    return int(status) if status.isdigit() and 200 <= int(status) <= 999 else 500
 
 
 def response_headers(headers: HeaderMap) -> "CIMultiDict[str]":

@@ -74,6 +74,11 @@ class Worker:
         if not self.streams:
             self._idle.set()
 
+    def abort_streams(self) -> None:
+        for stream in list(self.streams):
+            stream.abort()
+            self.release(stream)
+
     async def start_checks(self, session: aiohttp.ClientSession, observations: Observations) -> None:
         """Returns after the first check of every endpoint."""
         for cluster in self.config.clusters:
