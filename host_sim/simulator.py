@@ -123,8 +123,9 @@ class Simulator:
         plugin, or when the first part of the "response" has come. SimulatorError if it does not end in `timeout_s`.
         """
         given = HeaderMap(headers)
-        pairs = [(b":method", method.encode()), (b":path", to_bytes(path)), (b":scheme", b"http")]
-        pairs += [] if b":authority" in given else [(b":authority", AUTHORITY.encode())]
+        pairs = [(b":authority", given.get(b":authority") or AUTHORITY.encode()), (b":path", to_bytes(path))]
+        pairs += [(b":method", method.encode()), (b":scheme", b"http")]
+        given.remove(b":authority")
         stream = self.vm.open_stream()
         ride = _Ride(self, stream, abort)
         self._rides.add(ride)
