@@ -42,6 +42,7 @@ class Simulator:
     upstream: HttpUpstream() for real servers; by default a script whose body names the endpoint
     seed: of the guest's randomness, and in `sim.seed` if it is chosen here
     fuel: count instructions (wasm guest only)
+    plugin_options: further fields of gateway.Plugin: name, root_id, vm_id, vm_configuration
     gateway_options: further fields of Gateway: route_name, cluster_header, log_level, foreign_functions, ...
     """
 
@@ -55,6 +56,7 @@ class Simulator:
         upstream: Upstream | None = None,
         seed: int | None = None,
         fuel: bool = False,
+        plugin_options: Mapping[str, Any] | None = None,
         **gateway_options: Any,
     ) -> None:
         self.target: Target = target
@@ -62,7 +64,7 @@ class Simulator:
         self.clusters = make_clusters(clusters or {})
         self.upstream: Upstream = upstream if upstream is not None else ScriptedUpstream()
         self._redis = {name: redis_backend(backend) for name, backend in (redis or {}).items()}
-        self._plugin = Plugin(configuration_bytes(plugin_config))
+        self._plugin = Plugin(configuration_bytes(plugin_config), **(plugin_options or {}))
         self._factory = guest_factory(guest, fuel)
         self._gateway_options = {"cluster_name": next(iter(self.clusters), ""), **gateway_options}
         self._callouts = UpstreamCallouts(self.clusters, self.upstream, target, self._note_error)

@@ -31,6 +31,7 @@ class SteppedSimulator:
     """Starts the plugin; LoadError if that fails.
 
     scheduler: the clock, if others than the gateway follow it too
+    plugin_options: further fields of gateway.Plugin: name, root_id, vm_id, vm_configuration
     gateway_options: further fields of Gateway
     """
 
@@ -44,6 +45,7 @@ class SteppedSimulator:
         seed: int = 0,
         fuel: bool = False,
         scheduler: ManualScheduler | None = None,
+        plugin_options: Mapping[str, Any] | None = None,
         **gateway_options: Any,
     ) -> None:
         self._is_closed = False
@@ -61,7 +63,8 @@ class SteppedSimulator:
             random_bytes=random.Random(seed).randbytes,
             **gateway_options,
         )
-        self.vm = Vm(guest_factory(guest, fuel), target, Plugin(configuration_bytes(plugin_config)), self.gateway)
+        plugin = Plugin(configuration_bytes(plugin_config), **(plugin_options or {}))
+        self.vm = Vm(guest_factory(guest, fuel), target, plugin, self.gateway)
         self.vm.start()
 
     def _make_callouts(self, clusters: Mapping[str, Cluster], target: Target) -> HttpCallouts:
