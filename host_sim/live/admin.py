@@ -38,6 +38,7 @@ def admin_app(live: "LiveGateway") -> web.Application:
     app = web.Application()
     for path in _FILES:
         app.router.add_get(path, admin.file)
+    app.router.add_get("/favicon.ico", admin.no_icon)
     app.router.add_get("/state", admin.state)
     app.router.add_get("/events", admin.events)
     app.router.add_get(r"/requests/{number:\d{1,18}}", admin.request)
@@ -102,6 +103,10 @@ class _Admin:
     async def file(self, request: web.Request) -> web.Response:
         name, kind = _FILES[request.path]
         return web.Response(text=(_PAGE / name).read_text(), content_type=kind, headers=_POLICY)
+
+    async def no_icon(self, request: web.Request) -> web.Response:
+        """Browsers ask for one."""
+        return web.Response(status=204)
 
     async def state(self, request: web.Request) -> web.Response:
         return web.json_response(snapshot(self._live), headers=_POLICY)

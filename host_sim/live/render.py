@@ -37,9 +37,11 @@ def host_call_text(record: HostCallRecord) -> str:
     if record.function in _HEADER_CALLS and _lower(record.arguments[1]) not in PUBLIC_HEADERS:
         hides = True
         arguments[2:] = [_size(value) for value in record.arguments[2:]]
+    elif record.function in _HEADER_CALLS:
+        arguments[2:] = [_text(value.partition(b"?")[0]) for value in record.arguments[2:]]
     if record.function == "proxy_redis_call":
         arguments[1:] = [_redis_command(record.arguments[1])]
-    result = _size(record.result) if hides else _text(record.result)
+    result = _size(record.result) if hides else _text(_public(record))
     return f"{record.function.removeprefix('proxy_')}({', '.join(arguments)}) → {result}"
 
 
@@ -52,6 +54,14 @@ def callback_text(record: CallbackRecord) -> str:
 
 def cut(text: str) -> str:
     return text if len(text) <= TEXT_SIZE_MAX else text[: TEXT_SIZE_MAX - 1] + "…"
+
+
+def _public(record: HostCallRecord) -> Any:
+    """The result; of a path and of a property without what follows the "?"."""
+    asks = record.function == "proxy_get_property" or (
+        record.function in _HEADER_CALLS and _lower(record.arguments[1]) == b":path"
+    )
+    return record.result.partition(b"?")[0] if asks and isinstance(record.result, bytes) else record.result
 
 
 def _lower(name: Any) -> Any:
