@@ -7,13 +7,18 @@ in flight can be read from outside by `live_counts.lua`:
 """
 
 import re
+from functools import cache
 from os.path import dirname, join
 
 from proxywasm import RedisScript
 
 
 def _script(name: str, num_keys: int) -> RedisScript:
-    return RedisScript(name, _INCLUDE.sub(lambda line: _text(line[1]), _text(f"{name}.lua")), num_keys)
+    return RedisScript(name, _source(name), num_keys)
+
+
+def _source(name: str) -> str:
+    return _INCLUDE.sub(lambda line: _text(line[1]), _text(f"{name}.lua"))
 
 
 def _text(file_name: str) -> str:
@@ -29,9 +34,26 @@ CLUSTER_ACQUIRE = _script("cluster_acquire", num_keys=3)
 RELEASE = _script("release", num_keys=3)
 RENEW = _script("renew", num_keys=3)
 LIVE_COUNTS = _script("live_counts", num_keys=3)
+_PREFIX_ACQUIRE = _source("prefix_acquire")
+
+
+@cache  # at most one for each number up to prefix_blocks.MAX_BLOCKS
+def prefix_acquire(num_blocks: int) -> RedisScript:
+    """prefix_acquire.lua for a prompt of so many blocks, at least one."""
+    return RedisScript("prefix_acquire", _PREFIX_ACQUIRE, num_keys=3 + num_blocks)
 
 
 def in_flight_keys(route: bytes, cluster: bytes) -> tuple[bytes, bytes, bytes]:
-    """KEYS of all scripts above for a route and a cluster: counts, leases, expiries. The braces make it one slot."""
-    prefix = b"ailb:{%b|%b}:" % (route, cluster)
+    """The first KEYS of all scripts for a route and a cluster: counts, leases, expiries."""
+    prefix = _key_prefix(route, cluster)
     return prefix + b"in_flight", prefix + b"leases", prefix + b"lease_expiries"
+
+
+def prefix_key_prefix(route: bytes, cluster: bytes) -> bytes:
+    """What the keys of all blocks for a route and a cluster begin with."""
+    return _key_prefix(route, cluster) + b"prefix:"
+
+
+def _key_prefix(route: bytes, cluster: bytes) -> bytes:
+    """The braces make all keys of a script one slot."""
+    return b"ailb:{%b|%b}:" % (route, cluster)

@@ -14,23 +14,16 @@
 -- or {0, count}: no lease was taken, because the lowest count, `count`, leaves no room below the limit.
 
 -- include lease_functions.lua
+-- include least_loaded.lua
 
 reap()
 
 local weight, limit = tonumber(ARGV[1]), tonumber(ARGV[3])
-local lowest, equals = math.huge, {}
-for i, value in ipairs(redis.call('HMGET', counts, unpack(ARGV, 6))) do
-  local count = tonumber(value or 0)
-  if count < lowest then
-    lowest, equals = count, {i}
-  elseif count == lowest then
-    equals[#equals + 1] = i
-  end
-end
-
+local endpoints = {unpack(ARGV, 6)}
+local lowest, equals = least_loaded(endpoints)
 if limit > 0 and lowest + weight > limit then
   return {0, lowest}
 end
 
 local chosen = equals[ARGV[5] % #equals + 1]
-return {chosen, take(ARGV[4], ARGV[5 + chosen], weight, ARGV[2])}
+return {chosen, take(ARGV[4], endpoints[chosen], weight, ARGV[2])}

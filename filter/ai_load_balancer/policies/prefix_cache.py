@@ -1,0 +1,71 @@
+"""prefix_cache: the endpoint that has seen the longest prefix of the prompt, as its key-value cache may still hold it.
+
+With Redis the choice is made there, in one step with the count and with the record of who knows what from now on
+(scripts/prefix_acquire.lua), and `read_reply` turns the answer into a decision. `choose` and `record` are the same rule
+over an index that is at hand. The keys of the prefixes are those of prefix_blocks.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from . import global_least_request
+from .decision import Rejected, Routed
+from .global_least_request import MalformedReply
+
+MAX_OWNERS = 4  # of a block, as in prefix_acquire.lua
+
+
+class RoutedByPrefix(NamedTuple):
+    """Send the request to `endpoint`, which has `in_flight` requests with this one and owns the first blocks.
+
+    `matched_blocks` is how many it owns; 0 if it was chosen for its count alone.
+    """
+
+    endpoint: str
+    in_flight: int
+    matched_blocks: int
+
+
+PrefixDecision: TypeAlias = RoutedByPrefix | Rejected
+
+
+def choose(
+    owners: Sequence[Sequence[str]],
+    endpoints: Sequence[str],
+    in_flight: Mapping[str, int],
+    limit: int,
+    random_number: int,
+) -> PrefixDecision:
+    """Decides among `endpoints` (at least one); `owners` are those of each block, from the prompt's start on.
+
+    The longest prefix with an owner among the endpoints wins; of several owners, the one with the lowest count. If
+    there is none, or none below the limit, the endpoint with the lowest count wins. The rest is as in
+    global_least_request.choose.
+    """
+    for matched in range(len(owners), 0, -1):
+        candidates = [owner for owner in owners[matched - 1] if owner in endpoints]
+        if candidates:
+            decision = global_least_request.choose(candidates, in_flight, limit, random_number)
+            if isinstance(decision, Routed):
+                return RoutedByPrefix(*decision, matched)
+            break
+    decision = global_least_request.choose(endpoints, in_flight, limit, random_number)
+    return RoutedByPrefix(*decision, 0) if isinstance(decision, Routed) else decision
+
+
+def record(owners: Sequence[str], endpoints: Sequence[str], chosen: str) -> Sequence[str]:
+    """The owners of a block after `chosen` got its prompt; `owners` itself if they stay the same."""
+    if chosen in owners and all(owner in endpoints for owner in owners):
+        return owners
+    return [chosen, *(owner for owner in owners if owner != chosen and owner in endpoints)][:MAX_OWNERS]
+
+
+def read_reply(reply: object, endpoints: Sequence[str]) -> PrefixDecision:
+    """The decision in prefix_acquire.lua's reply {i, count, n}; `endpoints` are those that were given to it.
+
+    Raises MalformedReply.
+    """
+    if type(reply) is not list or len(reply) != 3 or type(reply[2]) is not int or reply[2] < 0:
+        raise MalformedReply(f"expected [position, count, matched blocks >= 0], found {repr(reply)[:200]}")
+    decision = global_least_request.read_reply(reply[:2], endpoints)
+    return RoutedByPrefix(*decision, reply[2]) if isinstance(decision, Routed) else decision

@@ -1,0 +1,115 @@
+-- Takes a lease on an owner of the longest known prefix of a prompt, else on one of the endpoints with the lowest
+-- in-flight count; and writes all prefixes for the endpoint that was taken. Of several owners the one with the lowest
+-- count is taken; owners without room below the limit count as none.
+--
+-- KEYS[1]     HASH  endpoint -> its in-flight count: the weights of its leases, summed
+-- KEYS[2]     HASH  lease id -> "<weight> <endpoint>"
+-- KEYS[3]     ZSET  lease id, scored by when the lease expires, in ms since the epoch by this server's clock
+-- KEYS[4...]  STRING per block, from the prompt's start on, at least one: its owners, one a line, the latest first
+-- ARGV[1]     weight, an integer > 0
+-- ARGV[2]     how long the lease lives unless it is renewed, ms
+-- ARGV[3]     the highest count that an endpoint may reach; 0 for no limit
+-- ARGV[4]     how long a block is known after it was last used, ms
+-- ARGV[5]     lease id, unique among all gateways
+-- ARGV[6]     a random integer in 0 .. 2^31-1, which decides among equals
+-- ARGV[7...]  the endpoints to choose from, at least one; owners that are not among them are dropped from these blocks
+--
+-- Returns {i, count, n}: the lease is on the i-th endpoint, counted from 1, whose in-flight count is now `count`; it
+-- owns the first n blocks, 0 if it was taken for its count alone. Or {0, count, 0}: no lease was taken, because the
+-- lowest count, `count`, leaves no room below the limit, and nothing was written.
+
+-- include lease_functions.lua
+-- include least_loaded.lua
+
+local MAX_OWNERS = 4    -- of a block
+local MAX_RENEWED = 16  -- blocks at either end of the match; those between them expire unless they are used by others
+
+local weight, limit, block_ttl_ms = tonumber(ARGV[1]), tonumber(ARGV[3]), ARGV[4]
+local endpoints = {unpack(ARGV, 7)}
+local known = redis.call('MGET', unpack(KEYS, 4))
+
+local positions  -- endpoint -> its position, made when the first owner is looked up
+local looked_up = {}
+
+-- Returns the owners in a block's value that are among the endpoints, and whether there are others.
+local function owners_in(value)
+  local found = looked_up[value]
+  if not found then
+    if not positions then
+      positions = {}
+      for i, endpoint in ipairs(endpoints) do
+        positions[endpoint] = i
+      end
+    end
+    found = {owners = {}, has_others = false}
+    for owner in string.gmatch(value, '[^\n]+') do
+      if positions[owner] then
+        found.owners[#found.owners + 1] = owner
+      else
+        found.has_others = true
+      end
+    end
+    looked_up[value] = found
+  end
+  return found.owners, found.has_others
+end
+
+reap()
+
+local matched, chosen = 0, nil
+for i = #known, 1, -1 do
+  local owners = known[i] and owners_in(known[i])
+  if owners and #owners > 0 then
+    local lowest, equals = least_loaded(owners)
+    if limit == 0 or lowest + weight <= limit then
+      matched, chosen = i, owners[equals[ARGV[6] % #equals + 1]]
+    end
+    break
+  end
+end
+
+if not chosen then
+  local lowest, equals = least_loaded(endpoints)
+  if limit > 0 and lowest + weight > limit then
+    return {0, lowest, 0}
+  end
+  chosen = endpoints[equals[ARGV[6] % #equals + 1]]
+end
+
+-- The value with the chosen endpoint as an owner and without those that are gone; false if that is what it is.
+local function rewritten(value)
+  local owners, has_others = owners_in(value)
+  local kept = {chosen}
+  for _, owner in ipairs(owners) do
+    if owner == chosen and not has_others then
+      return false
+    end
+    if owner ~= chosen and #kept < MAX_OWNERS then
+      kept[#kept + 1] = owner
+    end
+  end
+  return table.concat(kept, '\n')
+end
+
+local rewrites = {}
+for i, value in ipairs(known) do
+  local new = chosen
+  if value then
+    new = rewrites[value]
+    if new == nil then
+      new = rewritten(value)
+      rewrites[value] = new
+    end
+  end
+  if new then
+    redis.call('SET', KEYS[3 + i], new, 'PX', block_ttl_ms)
+  elseif i <= MAX_RENEWED or i > matched - MAX_RENEWED then
+    redis.call('PEXPIRE', KEYS[3 + i], block_ttl_ms)
+  end
+end
+
+local position = 1
+while endpoints[position] ~= chosen do
+  position = position + 1
+end
+return {position, take(ARGV[5], chosen, weight, ARGV[2]), matched}
