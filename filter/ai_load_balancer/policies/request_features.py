@@ -25,8 +25,21 @@ _TEXT_TYPES = (None, "text", "input_text", "output_text")
 _THOUGHT_TYPES = ("thinking", "redacted_thinking", "reasoning")
 _THOUGHT_END = "</think>"
 _VOLATILE = frozenset(
-    "annotations cache_control call_id created created_at id index logprobs metadata status timestamp tool_call_id"
-    " tool_use_id".split()
+    [
+        "annotations",
+        "cache_control",
+        "call_id",
+        "created",
+        "created_at",
+        "id",
+        "index",
+        "logprobs",
+        "metadata",
+        "status",
+        "timestamp",
+        "tool_call_id",
+        "tool_use_id",
+    ]
 )
 
 _loads = json.JSONDecoder().decode
