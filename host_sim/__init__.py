@@ -11,6 +11,7 @@
 from .callouts import HttpCall, HttpResponse
 from .cluster import Endpoint
 from .codec import RespError
+from .connection import TcpConnection
 from .embedded_redis import EmbeddedRedis
 from .errors import (
     GuestTrap,
@@ -22,6 +23,8 @@ from .errors import (
     UsageError,
 )
 from .exchange import Exchange
+from .gateway import Plugin
+from .grpc_callouts import GrpcCall, ScriptedGrpc, SteppedGrpc
 from .local_reply import LocalReply
 from .model_server import ModelServer
 from .records import CallbackRecord, HostCallRecord, LogRecord
@@ -38,6 +41,7 @@ __all__ = [
     "Endpoint",
     "Exchange",
     "Fault",
+    "GrpcCall",
     "GuestTrap",
     "HostCallError",
     "HostCallRecord",
@@ -50,8 +54,10 @@ __all__ = [
     "LocalReply",
     "LogRecord",
     "ModelServer",
+    "Plugin",
     "Raw",
     "RespError",
+    "ScriptedGrpc",
     "ScriptedRedis",
     "ScriptedRequest",
     "ScriptedResponse",
@@ -59,8 +65,10 @@ __all__ = [
     "ServerError",
     "Simulator",
     "SimulatorError",
+    "SteppedGrpc",
     "SteppedRedis",
     "SteppedSimulator",
+    "TcpConnection",
     "TcpRedis",
     "UpstreamFailed",
     "UsageError",

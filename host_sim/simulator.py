@@ -6,19 +6,20 @@ Scripted peers go in the same places: `upstream=ScriptedUpstream(...)`, `redis={
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
 from .abi import Target
 from .carrier import Carrier
 from .clock import LoopScheduler
+from .deployment import Deployment, make_links
 from .errors import LeftoverError, SimulatorError
 from .exchange import Exchange, observe
 from .gateway import Gateway, Plugin
 from .headers import HeaderMap, Headers, to_bytes
 from .redis_backend import RedisBackend
-from .setup import Clusters, GuestSource, configuration_bytes, finish_vm, guest_factory, make_clusters, redis_backend
+from .setup import Clusters, GuestSource, configuration_bytes, guest_factory, make_clusters, redis_backend
 from .stream import HttpStream
 from .upstream import ScriptedUpstream, Upstream
 from .upstream_callouts import UpstreamCallouts
@@ -42,7 +43,9 @@ class Simulator:
     upstream: HttpUpstream() for real servers; by default a script whose body names the endpoint
     seed: of the guest's randomness, and in `sim.seed` if it is chosen here
     fuel: count instructions (wasm guest only)
-    plugin_options: further fields of gateway.Plugin: name, root_id, vm_id, vm_configuration
+    plugin_options: further fields of gateway.Plugin: name, root_id, vm_id, vm_configuration, failure_policy, ...
+    chain: plugins that follow the first one: a request passes them in this order, a response in the reverse one
+    workers: how many workers the gateway has; then it has the VMs that Envoy makes (see deployment.py), else only one
     gateway_options: further fields of Gateway: route_name, cluster_header, log_level, foreign_functions, ...
     """
 
@@ -57,6 +60,8 @@ class Simulator:
         seed: int | None = None,
         fuel: bool = False,
         plugin_options: Mapping[str, Any] | None = None,
+        chain: Sequence[Plugin] = (),
+        workers: int | None = None,
         **gateway_options: Any,
     ) -> None:
         self.target: Target = target
@@ -64,19 +69,25 @@ class Simulator:
         self.clusters = make_clusters(clusters or {})
         self.upstream: Upstream = upstream if upstream is not None else ScriptedUpstream()
         self._redis = {name: redis_backend(backend) for name, backend in (redis or {}).items()}
-        self._plugin = Plugin(configuration_bytes(plugin_config), **(plugin_options or {}))
-        self._factory = guest_factory(guest, fuel)
+        plugin = Plugin(configuration_bytes(plugin_config), **(plugin_options or {}))
+        self._links = make_links(guest_factory(guest, fuel), plugin, chain, fuel)
+        self._workers = workers
         self._gateway_options = {"cluster_name": next(iter(self.clusters), ""), **gateway_options}
         self._callouts = UpstreamCallouts(self.clusters, self.upstream, target, self._note_error)
-        self._vm: Vm | None = None
+        self._deployment: Deployment | None = None
         self._rides: set[_Ride] = set()
         self._error: Exception | None = None  # what broke in a delivery; every request and `finish` tell it
 
     @property
-    def vm(self) -> Vm:
-        if self._vm is None:
+    def deployment(self) -> Deployment:
+        if self._deployment is None:
             raise SimulatorError("the simulator is not started: use it with `async with`")
-        return self._vm
+        return self._deployment
+
+    @property
+    def vm(self) -> Vm:
+        """Of the first worker's first plugin."""
+        return self.deployment.vm
 
     @property
     def gateway(self) -> Gateway:
@@ -92,20 +103,14 @@ class Simulator:
             on_error=self._note_error,
             **self._gateway_options,
         )
-        vm = Vm(self._factory, self.target, self._plugin, gateway)
-        try:
-            vm.start()
-        except BaseException:
-            vm.close()
-            raise
-        self._vm = vm
+        self._deployment = Deployment(self._links, self.target, gateway, self._workers)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._callouts.close()
-        self.vm.close()
+        self.deployment.close()
         await self.upstream.close()
 
     async def request(
@@ -118,6 +123,7 @@ class Simulator:
         trailers: Headers = (),
         abort: Abort | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
+        worker: int = 0,
     ) -> Exchange:
         """Play one request to its end.
 
@@ -128,7 +134,7 @@ class Simulator:
         pairs = [(b":authority", given.get(b":authority") or AUTHORITY.encode()), (b":path", to_bytes(path))]
         pairs += [(b":method", method.encode()), (b":scheme", b"http")]
         given.remove(b":authority")
-        stream = self.vm.open_stream()
+        stream = self.deployment.workers[worker].open_stream()
         ride = _Ride(self, stream, abort)
         self._rides.add(ride)
         try:
@@ -154,21 +160,23 @@ class Simulator:
     async def settle(self, timeout_s: float = SETTLE_TIMEOUT_S) -> None:
         """Wait until no callout of the plugin is pending; LeftoverError after `timeout_s`."""
         ended = asyncio.Event()
-        self.vm.on_call_end = ended.set
+        for vm in self.deployment.vms:
+            vm.on_call_end = ended.set
         try:
             async with asyncio.timeout(timeout_s):
-                while self.vm.pending_calls:
+                while self.deployment.pending_calls:
                     self.raise_error()
                     ended.clear()
                     await ended.wait()
         except TimeoutError:
-            raise LeftoverError(f"{self.vm.pending_calls} calls are still pending after {timeout_s} s") from None
+            left = self.deployment.pending_calls
+            raise LeftoverError(f"{left} calls are still pending after {timeout_s} s") from None
 
     async def finish(self) -> None:
         """Wait for pending calls and end the plugin; LeftoverError if anything is open, paused or not deleted."""
         await self.settle()
         self.raise_error()
-        finish_vm(self.vm)
+        self.deployment.finish()
 
 
 class _Ride:

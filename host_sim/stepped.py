@@ -9,7 +9,7 @@ sim.finish()
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proxywasm.enums import LogLevel
@@ -18,11 +18,13 @@ from .abi import Target
 from .callouts import HttpCall, HttpCallouts, HttpResponse, SteppedCallouts
 from .clock import ManualScheduler
 from .cluster import Cluster
+from .connection import TcpConnection
+from .deployment import Deployment, make_links
 from .errors import UsageError
 from .exchange import Exchange, observe
 from .gateway import Gateway, Plugin
 from .redis_backend import RedisBackend, ScriptedReply, SteppedRedis
-from .setup import Clusters, GuestSource, configuration_bytes, finish_vm, guest_factory, make_clusters
+from .setup import Clusters, GuestSource, configuration_bytes, guest_factory, make_clusters
 from .stream import HttpStream
 from .vm import Vm
 
@@ -31,7 +33,9 @@ class SteppedSimulator:
     """Starts the plugin; LoadError if that fails.
 
     scheduler: the clock, if others than the gateway follow it too
-    plugin_options: further fields of gateway.Plugin: name, root_id, vm_id, vm_configuration
+    plugin_options: further fields of gateway.Plugin: name, root_id, vm_id, vm_configuration, failure_policy, ...
+    chain: plugins that follow the first one: a request passes them in this order, a response in the reverse one
+    workers: how many workers the gateway has; then it has the VMs that Envoy makes (see deployment.py), else only one
     gateway_options: further fields of Gateway
     """
 
@@ -46,6 +50,8 @@ class SteppedSimulator:
         fuel: bool = False,
         scheduler: ManualScheduler | None = None,
         plugin_options: Mapping[str, Any] | None = None,
+        chain: Sequence[Plugin] = (),
+        workers: int | None = None,
         **gateway_options: Any,
     ) -> None:
         self._is_closed = False
@@ -64,14 +70,23 @@ class SteppedSimulator:
             **gateway_options,
         )
         plugin = Plugin(configuration_bytes(plugin_config), **(plugin_options or {}))
-        self.vm = Vm(guest_factory(guest, fuel), target, plugin, self.gateway)
-        self.vm.start()
+        links = make_links(guest_factory(guest, fuel), plugin, chain, fuel)
+        self.deployment = Deployment(links, target, self.gateway, workers)
+
+    @property
+    def vm(self) -> Vm:
+        """Of the first worker's first plugin."""
+        return self.deployment.vm
 
     def _make_callouts(self, clusters: Mapping[str, Cluster], target: Target) -> HttpCallouts:
         return self.callouts
 
-    def open_stream(self) -> HttpStream:
-        return self.vm.open_stream()
+    def open_stream(self, worker: int = 0) -> HttpStream:
+        return self.deployment.workers[worker].open_stream()
+
+    def open_connection(self, worker: int = 0) -> TcpConnection:
+        """A TCP connection to the cluster `cluster_name`, through the same plugins."""
+        return self.deployment.workers[worker].open_connection()
 
     def advance(self, duration_ms: float) -> None:
         """Let time pass: ticks, timeouts and buffered Redis queries fall due."""
@@ -103,7 +118,7 @@ class SteppedSimulator:
     def finish(self) -> None:
         """End the plugin and free the VM; LeftoverError if something is open, paused or pending."""
         try:
-            finish_vm(self.vm)
+            self.deployment.finish()
         finally:
             self.close()
 
@@ -111,9 +126,10 @@ class SteppedSimulator:
         """Free the VM; once more does nothing."""
         if not self._is_closed:
             self._is_closed = True
-            self.vm.close()
+            self.deployment.close()
 
     def _stepped(self) -> list[SteppedRedis]:
-        for client in self.vm.redis_clients.values():
-            client.flush()
+        for vm in self.deployment.vms:
+            for client in vm.redis_clients.values():
+                client.flush()
         return [backend for backend in self.redis.values() if isinstance(backend, SteppedRedis)]

@@ -121,7 +121,7 @@ TRAP = """(func (export "proxy_on_request_headers") (param i32 i32 i32) (result 
 
 
 def test_a_trap_kills_the_vm_and_it_fails_closed(wasm):
-    sim = start(wasm(";;;" + TRAP))
+    sim = start(wasm(";;;" + TRAP), "envoy")
     stream = sim.open_stream()
     stream.request_headers(REQUEST)
     assert sim.observe(stream).status == 503
