@@ -22,12 +22,13 @@ REDIS_LATENCY_MS = 0.5  # mean of one way
 REDIS_FAULT_RATE = 0.02
 LATE_MS = 60.0
 RARE_FAULTS = (CommandFault.NEVER, CommandFault.LOST)  # each stops all traffic with Redis until a timeout
-OUTAGE_EVERY_MS, OUTAGE_MS = 20_000.0, 800.0  # Redis closes all connections and takes no new ones
-LOSS_EVERY_MS = 45_000.0  # Redis forgets its scripts, and every second time its data
+OUTAGE_EVERY_MS, OUTAGE_MS = 5_000.0, 300.0  # Redis closes all connections and takes no new ones
+LOSS_EVERY_MS = 3_500.0  # Redis forgets its scripts, and every second time its data
 HEALTH_CHANGE_EVERY_MS = 300.0
 
 CONNECT_FAULT_RATE, RESET_RATE, ERROR_RATE, HANG_RATE, EARLY_RATE = 0.03, 0.04, 0.04, 0.004, 0.01
 FIRST_TOKEN_MS, TOKEN_MS, TOKENS_MAX = 120.0, 25.0, 6
+LONG_RATE, LONG_TOKEN_MS = 0.004, 30_000.0  # streams that outlive a lease which is not renewed
 GIVE_UP_RATE, GIVE_UP_MS = 0.15, 150.0
 LEAVE_RATE = 0.06
 
@@ -157,13 +158,17 @@ class UpstreamChaos:
             yield UpstreamFault.RESET
             return
         yield STATUS_200
+        token_ms = TOKEN_MS
+        if chance.random() < LONG_RATE:
+            happened["upstream took very long"] += 1
+            token_ms = LONG_TOKEN_MS
         for number in range(chance.randint(1, TOKENS_MAX)):
             yield b'data: {"token": %d}\n\n' % number
             if resets and chance.random() < 0.5:
                 happened["upstream reset within the response"] += 1
                 yield UpstreamFault.RESET
                 return
-            yield chance.expovariate(1 / TOKEN_MS)
+            yield chance.expovariate(1 / token_ms)
         if chance.random() < 0.05:
             yield ResponseTrailers([(b"x-end", b"1")])
 

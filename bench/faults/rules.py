@@ -132,6 +132,11 @@ def nothing_is_stored(redis: RedisView) -> None:
     require(left == ({}, {}, []), "Redis holds nothing when nothing is in flight", left)
 
 
+def every_request_is_routed_by_redis(requests: Iterable[Request]) -> None:
+    others = [request for request in requests if not request.stream.overridden]
+    require(not others, "every request is routed by Redis", others[:5])
+
+
 def counts_are_what_is_in_flight(redis: RedisView, requests: Iterable[Request], addresses: Iterable[str]) -> None:
     """And the requests are spread evenly over all addresses."""
     in_flight = Counter(request.stream.endpoint.address for request in requests if request.stream.endpoint is not None)

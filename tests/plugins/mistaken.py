@@ -77,6 +77,11 @@ class ForgetsToGiveBack(NoMistake):
         pass
 
 
+class ForgetsToRenew(NoMistake):
+    def on_tick(self) -> None:
+        pass
+
+
 class HoldsAfterErrors(NoMistake):
     continues_after_errors = False
 
