@@ -14,7 +14,7 @@ GLOBAL = {"lb_policy": "global_least_request", "lb_config": {**REDIS, "maxReques
 CLUSTER = "outbound|80||llm.dns"
 
 
-def limit_for(request: Request, *rules: dict, **global_values: object) -> int | None:
+def limit_for(request: Request, *rules: dict[str, object], **global_values: object) -> int | None:
     """The limit in the configuration that a request gets, None if it gets none. The rules set 10, 11 and so on."""
     numbered = [{**rule, "lb_config": {"maxRequestCount": 10 + i}} for i, rule in enumerate(rules)]
     config = parse(json.dumps({**(global_values or GLOBAL), "_rules_": numbered}).encode(), True)
@@ -52,7 +52,7 @@ def request(route: str = "chat", authority: str = "llm.example", cluster: str = 
         ({"_match_service_": ["llm.dns"], "_match_route_prefix_": ["x"]}, request(), request(route="x", cluster="y")),
     ],
 )
-def test_a_match(rule: dict, matching: Request, other: Request):
+def test_a_match(rule: dict[str, object], matching: Request, other: Request):
     assert limit_for(matching, rule) == 10
     assert limit_for(other, rule) == 1
 
@@ -78,7 +78,7 @@ def test_ports_are_stripped(authority: str, host: str):
     assert without_port(authority) == host
 
 
-def parsed(config: dict):
+def parsed(config: dict[str, object]):
     return parse(json.dumps(config).encode(), True)
 
 
