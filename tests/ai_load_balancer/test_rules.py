@@ -58,7 +58,11 @@ def test_a_match(rule: dict[str, object], matching: Request, other: Request):
 
 
 def test_the_first_rule_that_matches_counts():
-    rules = [{"_match_route_": ["other"]}, {"_match_route_prefix_": ["ch"]}, {"_match_route_": ["chat"]}]
+    rules: list[dict[str, object]] = [
+        {"_match_route_": ["other"]},
+        {"_match_route_prefix_": ["ch"]},
+        {"_match_route_": ["chat"]},
+    ]
     assert limit_for(request(), *rules) == 11
 
 
