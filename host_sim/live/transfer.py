@@ -148,6 +148,8 @@ class Transfer:
             headers.setdefault("content-length", "0")
         response.sent_names = frozenset(map(str.lower, headers))
         self._record.first_byte_ms = self._since_ms()
+        decide(self._record, stream)
+        self._observations.changed()
         await response.prepare(self._request)
         has_body = self._request.method != "HEAD" and response.status not in (204, 304)
         while True:

@@ -20,7 +20,7 @@ async def take(file: Path) -> None:
     if chromium is None:
         raise SystemExit("no Chromium on PATH")
     with EmbeddedRedis() as redis:
-        async with artifact_bench(redis.url) as (gateway, servers), Browser(chromium, 1280, 1180) as page:
+        async with artifact_bench(redis.url) as (gateway, servers), Browser(chromium, 1180, 1180) as page:
             await page.open(gateway.admin)
             for server in servers:
                 server.token_interval_s = 0.004
@@ -36,7 +36,7 @@ async def take(file: Path) -> None:
                 await answer.content.readany()
             await page.until(f"document.querySelectorAll('#requests tbody tr').length === {FINISHED + IN_FLIGHT + 1}")
             await page.evaluate(f"document.querySelectorAll('#requests tbody tr')[{IN_FLIGHT + 1}].click()")
-            await page.until("document.getElementById('details-text').textContent.includes('on_done')")
+            await page.until("document.getElementById('details-parts').textContent.includes('on_done')")
             await page.screenshot(file)
             for answer in await asyncio.gather(*pending):
                 answer.close()

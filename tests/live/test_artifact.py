@@ -29,7 +29,7 @@ async def artifact_bench(redis_url):
         check = {"path": "/metrics", "store_metrics": True}
         gateway = await stack.enter_async_context(
             bench(
-                plugin={"wasm": str(require_artifact("higress")), "config": CONFIG},
+                plugin={"wasm": str(require_artifact("higress")), "name": "ai-load-balancer", "config": CONFIG},
                 routes=[{"name": "chat", "prefix": "/v1/", "cluster": CLUSTER}],
                 clusters={CLUSTER: {"endpoints": [server.address for server in servers], "health_check": check}},
                 redis={REDIS: redis_url},

@@ -52,7 +52,7 @@ def test_the_page_follows_what_happens():
 
                 await page.evaluate("document.querySelector('#requests tbody tr').click()")
                 await page.until("!document.getElementById('details').hidden")
-                details = await page.evaluate("document.getElementById('details-text').textContent")
+                details = await page.evaluate("document.getElementById('details-parts').textContent")
                 assert "send_local_response(403" in details
                 assert "not here" not in details  # the body is private
                 assert "on_request_headers" in details

@@ -45,7 +45,7 @@ function draw(state) {
   byId("no-logs").hidden = state.logs.length > 0;
   fill("logs", state.logs.map((one) => [
     cell(clock(one.time_s), "nowrap faint"),
-    cell(one.level, { WARN: "mild", ERROR: "bad", CRITICAL: "bad" }[one.level] || "faint"), cell(one.message, "mono"),
+    cell(one.level, "nowrap " + ({ WARN: "mild", ERROR: "bad", CRITICAL: "bad" }[one.level] || "faint")), cell(one.message, "mono"),
   ]));
   fill("host-calls", Object.entries(state.host_calls).map(([name, count]) =>
     [cell(name.replace("proxy_", ""), "mono"), cell(count, "n")]));
@@ -62,26 +62,38 @@ function drawRequests(state) {
     one.done ? cell(one.status || "none", statusKind(one.status)) : cell(one.status || "…", "n faint"),
     cell(milliseconds(one.first_byte_ms), "n"), cell(one.done ? milliseconds(one.duration_ms) : "in flight", "n"),
   ]));
+  byId("hint").hidden = state.requests.length === 0;
   const rows = byId("requests").tBodies[0].rows;
-  state.requests.forEach((one, at) => {
-    rows[at].dataset.number = one.number;
-    rows[at].classList.toggle("chosen", one.number === chosen);
-  });
+  state.requests.forEach((one, at) => { rows[at].dataset.number = one.number; });
+  markChosen();
+}
+
+function markChosen() {
+  for (const row of byId("requests").tBodies[0].rows)
+    row.classList.toggle("chosen", Number(row.dataset.number) === chosen);
 }
 
 async function showDetails(number) {
   chosen = number;
+  markChosen();
   const answer = await fetch("/requests/" + number);
   const one = await answer.json();
   if (number !== chosen) return; // another one was clicked meanwhile
   byId("details").hidden = false;
-  byId("details-title").textContent = `Request ${number}`;
-  const parts = [["callbacks", one.callbacks], ["host calls", one.host_calls], ["log", one.logs]]
-    .filter(([, lines]) => lines && lines.length)
-    .map(([name, lines]) => `${name}\n  ${lines.join("\n  ")}`);
-  byId("details-text").textContent = answer.ok
-    ? [`${one.method} ${one.path}, id ${one.request_id}`, ...parts].join("\n\n") + (one.done ? "" : "\n\nstill in flight")
-    : one.error;
+  byId("details-title").textContent = `Request ${number}: ` + (answer.ok ? `${one.method} ${one.path}` : one.error);
+  const about = answer.ok ? [["request", [`id ${one.request_id}`, `configuration ${one.generation}`,
+    `${one.response_size} bytes of response`, one.done ? one.reason : "still in flight: more to see when it is done"]]] : [];
+  const parts = [...about, ["callbacks", one.callbacks], ["host calls", one.host_calls], ["log", one.logs]]
+    .filter(([, lines]) => lines && lines.length);
+  byId("details-parts").replaceChildren(...parts.map(([name, lines]) => {
+    const part = document.createElement("div");
+    const title = document.createElement("h3");
+    const text = document.createElement("pre");
+    title.textContent = name;
+    text.textContent = lines.join("\n");
+    part.append(title, text);
+    return part;
+  }));
 }
 
 byId("requests").tBodies[0].addEventListener("click", (event) => {
