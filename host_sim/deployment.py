@@ -2,7 +2,7 @@
 
 From the module a base VM is made, which runs `_initialize` and nothing else. For every plugin a canary is started,
 configured and thrown away; then the main thread gets a VM, and each worker one: each runs `_initialize`, on_vm_start
-and on_configure, and each has its own ticks. Plugins with the same guest, vm_id and vm_configuration share the VM of a
+and on_configure, and has its own ticks. Plugins with the same guest, vm_id and vm_configuration share the VM of a
 thread. Requests are served by the workers.
 """
 

@@ -47,7 +47,8 @@ class Play:
         self.callbacks: dict[str, Callable[..., Any]] = {}
         self.marker = marker
         self.options: dict[str, Any] = {"target": target, "clusters": CLUSTERS, **options}
-        self.guest: Any = None  # a ScriptedGuest, once started
+        self.guest: Any = None  # the newest ScriptedGuest, once started
+        self.factory: Any = None  # another one than that of `guest`
 
     def on(self, **callbacks: Callable[..., Any]) -> "Play":
         self.callbacks |= callbacks
@@ -60,7 +61,7 @@ class Play:
             guest = self.guest = ScriptedGuest(self.callbacks, self.marker, host)
             return guest
 
-        return SteppedSimulator(factory, **self.options)
+        return SteppedSimulator(self.factory or factory, **self.options)
 
 
 def status_of(call: Callable[..., Any], name: str, *arguments: Any) -> str:
