@@ -8,7 +8,6 @@ from proxywasm.enums import LogLevel
 
 from host_sim.memory_redis import MemoryRedis
 from host_sim.records import LogRecord
-from host_sim.stream import HttpStream
 from host_sim.virtual import Request, VirtualSimulator
 
 EXCEPTIONS_METRIC = "proxywasm_exceptions"
@@ -108,14 +107,15 @@ def nothing_was_logged_as_an_error(logs: Iterable[LogRecord]) -> None:
 def plugin_raised_nothing(sim: VirtualSimulator) -> None:
     raised = sim.gateway.shared.metrics.values().get(EXCEPTIONS_METRIC, 0)
     require(raised == 0, "no callback of the plugin raised an exception", raised)
-    require(sim.vm.dead is None, "the VM lives", sim.vm.dead)
+    dead = [vm for vm in sim.deployment.vms if vm.is_dead()]
+    require(not dead, "every VM lives", dead)
 
 
 def nothing_is_open(sim: VirtualSimulator) -> None:
     require(not sim.open_requests, "every request has ended", list(sim.open_requests.values())[:5])
-    require(not sim.vm.pending_calls, "no call of the plugin is pending", sim.vm.pending_calls)
-    streams = [context for context in sim.vm.contexts.values() if isinstance(context, HttpStream)]
-    require(not streams, "no context of a request is left", streams[:5])
+    require(not sim.deployment.pending_calls, "no call of the plugin is pending", sim.deployment.pending_calls)
+    left = [vm for vm in sim.deployment.vms if len(vm.contexts) != len(vm.roots)]
+    require(not left, "no context of a request is left", left)
 
 
 def nothing_is_renewed(before: int, after: int) -> None:

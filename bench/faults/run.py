@@ -26,6 +26,7 @@ CONFIG = {
 HELD_MS_MAX = 2 * REDIS_TIMEOUT_MS  # a command is sent a second time after NOSCRIPT
 ROUTE_TIMEOUT_MS = 200_000.0
 CLIENT_EVERY_MS = 5.0  # mean
+WORKERS = 2
 CHECK_EVERY = 500  # requests
 PROBES = 200  # requests of the last part: enough to reap every expired lease
 PROBE_ANSWER_MS = 2.5 * LEASE_TTL_MS  # what is not renewed does not live as long
@@ -50,9 +51,16 @@ class FaultRun:
     """One gateway with the plugin `guest`; `play` once. The same arguments give the same report.
 
     client_every_ms: the mean time between two clients
+    workers: of the gateway; None for one worker's VM and no others
     """
 
-    def __init__(self, guest: GuestSource, seed: int, client_every_ms: float = CLIENT_EVERY_MS) -> None:
+    def __init__(
+        self,
+        guest: GuestSource,
+        seed: int,
+        client_every_ms: float = CLIENT_EVERY_MS,
+        workers: int | None = WORKERS,
+    ) -> None:
         self.report = Report(seed, 0)
         scheduler = ManualScheduler()
         self.redis = RedisChaos(f"{seed} redis", scheduler)
@@ -72,11 +80,14 @@ class FaultRun:
             scheduler=scheduler,
             log_level=LogLevel.WARN,
             route_name=ROUTE,
+            workers=workers,
         )
         self.view = rules.RedisView(self.redis.memory, ROUTE, CLUSTER)
         self._addresses = frozenset(ENDPOINTS)
         self._client_every_ms = client_every_ms
         self._to_come = 0
+        self._workers = workers or 1
+        self._worker = 0
 
     def play(self, requests: int) -> Report:
         """Raises BrokenRule, with the seed."""
@@ -112,7 +123,8 @@ class FaultRun:
             self.sim.scheduler.call_later(self.clients.gap_ms(self._client_every_ms), self._come)
 
     def _send(self) -> Request:
-        return self.sim.send(self.clients.next(), partial(self._ended, self.sim.now_ms))
+        self._worker = (self._worker + 1) % self._workers
+        return self.sim.send(self.clients.next(), partial(self._ended, self.sim.now_ms), self._worker)
 
     def _ended(self, start_ms: float, request: Request) -> None:
         report, stream = self.report, request.stream
@@ -159,5 +171,4 @@ class FaultRun:
         rules.nothing_is_open(self.sim)
         rules.nothing_is_stored(self.view)
         self._check()
-        size = self.sim.vm.guest.memory_size
-        self.report.memory_pages = size // 65536 if size is not None else 0
+        self.report.memory_pages = max((vm.guest.memory_size or 0) // 65536 for vm in self.sim.deployment.vms)

@@ -29,6 +29,7 @@ class VirtualSimulator(SteppedSimulator):
     route_timeout_ms: of the route, from the end of the request to the end of the response; 0: none
     seed: of the guest's randomness; a script takes its own from wherever it likes
     scheduler: the clock that the peers were made with
+    options: further ones of SteppedSimulator
     """
 
     def __init__(
@@ -43,12 +44,13 @@ class VirtualSimulator(SteppedSimulator):
         seed: int = 0,
         fuel: bool = False,
         scheduler: ManualScheduler | None = None,
-        **gateway_options: Any,
+        **options: Any,
     ) -> None:
         self.upstream = upstream
         self.route_timeout_ms = route_timeout_ms
-        self.open_requests: dict[int, Request] = {}  # by context id, in the order of their start
-        super().__init__(guest, target, plugin_config, clusters, redis, seed, fuel, scheduler, **gateway_options)
+        self.open_requests: dict[int, Request] = {}  # by number, in the order of their start
+        self._requests_sent = 0
+        super().__init__(guest, target, plugin_config, clusters, redis, seed, fuel, scheduler, **options)
 
     def __enter__(self) -> "VirtualSimulator":
         return self
@@ -65,17 +67,19 @@ class VirtualSimulator(SteppedSimulator):
     def now_ms(self) -> float:
         return self.scheduler.monotonic_ns() / NANOSECONDS_PER_MS
 
-    def send(self, client: Client, on_end: Callable[[Request], None] | None = None) -> Request:
+    def send(self, client: Client, on_end: Callable[[Request], None] | None = None, worker: int = 0) -> Request:
         """Begin a request now; `on_end` is told when its stream is closed. Time passes in `run` or `advance`."""
+        self._requests_sent += 1
+        number = self._requests_sent
 
         def ended(request: Request) -> None:
-            self.open_requests.pop(request.stream.context_id, None)
+            del self.open_requests[number]
             if on_end is not None:
                 on_end(request)
 
-        stream = self.open_stream()
+        stream = self.open_stream(worker)
         request = Request(stream, client, self.scheduler, self.upstream, self.route_timeout_ms, ended)
-        self.open_requests[stream.context_id] = request
+        self.open_requests[number] = request
         request.start()
         return request
 
@@ -102,9 +106,9 @@ class VirtualSimulator(SteppedSimulator):
     def settle(self, time_max_ms: float = SETTLE_TIME_MAX_MS) -> None:
         """Let time pass until no callout of the plugin is pending; LeftoverError if that does not come."""
         try:
-            self.run(lambda: not self.vm.pending_calls, time_max_ms)
+            self.run(lambda: not self.deployment.pending_calls, time_max_ms)
         except SimulatorError as error:
-            raise LeftoverError(f"{self.vm.pending_calls} calls are still pending") from error
+            raise LeftoverError(f"{self.deployment.pending_calls} calls are still pending") from error
 
     def finish(self) -> None:
         """Wait for pending calls, end the plugin and free the VM; LeftoverError if something is open or paused."""

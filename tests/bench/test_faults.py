@@ -15,10 +15,14 @@ from host_sim import SimulatorError
 from host_sim.memory_redis import MemoryRedis
 from tests.artifacts import require_artifact
 
-REQUESTS = 1500
+REQUESTS = 1000
 CLIENT_EVERY_MS = 30.0  # so that few requests see outages, losses of data and renewals of leases
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 NATIVE = "ai_load_balancer.plugin:AiLoadBalancer"
+
+
+def one_worker(guest: str, seed: int) -> FaultRun:
+    return FaultRun(guest, seed, CLIENT_EVERY_MS, workers=None)
 
 
 def test_every_rule_holds_and_a_run_repeats_in_another_process() -> None:
@@ -31,17 +35,17 @@ def test_every_rule_holds_and_a_run_repeats_in_another_process() -> None:
     assert sum(first.outcomes.values()) > REQUESTS
     assert first.outcomes["chosen 200 complete"] > REQUESTS / 4
     assert first.outcomes["proxy 200 complete"] > 0
-    assert first.faults["redis outage"] > 5
-    assert first.faults["redis lost its data"] > 3
+    assert first.faults["redis outage"] > 2
+    assert first.faults["redis lost its data"] > 1
 
 
 def test_other_seeds_are_other_runs() -> None:
-    assert FaultRun(NATIVE, 1).play(50).digest != FaultRun(NATIVE, 2).play(50).digest
+    assert one_worker(NATIVE, 1).play(50).digest != one_worker(NATIVE, 2).play(50).digest
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_plugin_in_plain_python_keeps_the_rules_too(seed: int) -> None:
-    report = FaultRun(NATIVE, seed, CLIENT_EVERY_MS).play(300)
+    report = one_worker(NATIVE, seed).play(300)
     assert report.crossings > 300
 
 
@@ -58,7 +62,7 @@ def test_the_plugin_in_plain_python_keeps_the_rules_too(seed: int) -> None:
 )
 def test_a_mistake_breaks_a_rule(mistake: str, rule: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(PLUGINS))
-    run = FaultRun(f"mistaken:{mistake}", 5, CLIENT_EVERY_MS)
+    run = one_worker(f"mistaken:{mistake}", 5)
     if rule is None:
         run.play(600)
         return
@@ -69,7 +73,7 @@ def test_a_mistake_breaks_a_rule(mistake: str, rule: str | None, monkeypatch: py
 def test_a_broken_rule_names_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(PLUGINS))
     with pytest.raises(BrokenRule) as caught:
-        FaultRun("mistaken:Raises", 12345).play(10)
+        one_worker("mistaken:Raises", 12345).play(10)
     assert "seed 12345" in caught.value.__notes__[0]
 
 

@@ -298,3 +298,14 @@ def test_how_long_a_request_was_held():
 def go_on(call, root, *arguments):
     call("set_effective_context", root + 1)
     call("continue_stream", 0)
+
+
+def test_several_workers_share_the_clock():
+    sim = simulator(lambda request: answer(200, first_ms=5.0), workers=2)
+    requests = [sim.send(Client(), worker=number % 2) for number in range(6)]
+    assert len(sim.open_requests) == 6
+    sim.run()
+    assert sim.now_ms == 5.0
+    assert len({request.stream.vm for request in requests}) == 2
+    assert all(request.exchange().status == 200 for request in requests)
+    sim.finish()
