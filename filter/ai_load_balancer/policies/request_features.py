@@ -25,7 +25,7 @@ _TEXT_TYPES = (None, "text", "input_text", "output_text")
 _THOUGHT_TYPES = ("thinking", "redacted_thinking", "reasoning")
 _THOUGHT_END = "</think>"
 _VOLATILE = frozenset(
-    [
+    (
         "annotations",
         "cache_control",
         "call_id",
@@ -39,7 +39,7 @@ _VOLATILE = frozenset(
         "timestamp",
         "tool_call_id",
         "tool_use_id",
-    ]
+    )
 )
 
 _loads = json.JSONDecoder().decode
