@@ -282,6 +282,7 @@ def test_the_lowest_mean_is_chosen():
     windows = LatencyWindows(3, WINDOW)
     value = recorded(windows, (0, 30), (1, 10), (2, 20))
     assert {windows.choose(value, range(3), NOW_MS, number) for number in range(99)} == {Pick(1, False)}
+    assert {windows.choose(value, None, NOW_MS, number) for number in range(99)} == {Pick(1, False)}
     assert {windows.choose(value, [0, 2], NOW_MS, number) for number in range(99)} == {Pick(2, False)}
 
 
@@ -370,4 +371,4 @@ def test_the_size_is_bounded_by_the_window():
     for i in range(2000):
         value = windows.record(value, i % 16, i, NOW_MS)
     assert value is not None
-    assert len(value) == 16 * (3 * 8 + 100 * 4)
+    assert len(value) == 16 * (4 * 8 + 100 * 4)

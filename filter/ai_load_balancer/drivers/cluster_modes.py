@@ -14,7 +14,7 @@ from proxywasm.errors import CasMismatch
 from ..policies.adaptive_score import AdaptiveScore, Weights, choose
 from ..policies.cluster_metrics import LEAST_FIRST_TOKEN_LATENCY, Verdict, least_busy, statistics_key
 from ..policies.count_board import WORKER_ID_BYTES, CountBoard
-from ..policies.latency_window import LatencyWindows, Pick
+from ..policies.latency_window import LatencyWindows
 from ..policies.own_in_flight import OwnInFlight
 
 
@@ -45,6 +45,14 @@ def _value(key: bytes) -> bytes | None:
 
 
 def _update(key: bytes, change: Callable[[bytes | None], bytes]) -> None:
+    """The first attempt is spelt out: it nearly always succeeds."""
+    try:
+        found = shared_data.get(key)
+        if found is not None:
+            shared_data.set(key, change(found[0]), found[1])
+            return
+    except CasMismatch:
+        pass
     with suppress(CasMismatch):
         shared_data.update(key, change)
 
@@ -66,31 +74,28 @@ class _InFlight:
         """Counts a request at the service that `decide` chooses by the counts of all workers."""
         self.own.release(now_ms)
         counts = self.own.counts
-        started = -1
-
-        def change(board: bytes | None) -> bytes:
-            nonlocal started
-            if started >= 0:
-                counts[started] -= 1
-            started = decide(self._board.totals(board, now_ms))
-            counts[started] += 1
-            return self._board.post(board, self._worker, counts, now_ms)
-
+        found = shared_data.get(self._key)
+        board, cas = found or (None, 0)
+        position = decide(self._board.totals(board, now_ms))
+        counts[position] += 1
         try:
-            _update(self._key, change)
+            if found is None:
+                self.post(now_ms)
+            else:
+                shared_data.set(self._key, self._board.post(board, self._worker, counts, now_ms), cas)
+        except CasMismatch:
+            self.post(now_ms)
         except HostError:
-            if started >= 0:
-                counts[started] -= 1
+            counts[position] -= 1
             raise
-        return started
+        return position
 
     def finish(self, position: int, now_ms: int) -> None:
         self.own.finish(position)
         self.post(now_ms)
 
     def post(self, now_ms: int) -> None:
-        counts = self.own.counts
-        _update(self._key, lambda board: self._board.post(board, self._worker, counts, now_ms))
+        _update(self._key, lambda board: self._board.post(board, self._worker, self.own.counts, now_ms))
 
     def on_tick(self, now_ms: int) -> None:
         if self.own.release(now_ms) or not self.is_idle:
@@ -130,13 +135,11 @@ class LatencyMode:
 
     def __init__(self, services: Sequence[str], name: str, window: int) -> None:
         self.needs_first_token = name == LEAST_FIRST_TOKEN_LATENCY
-        self._all = range(len(services))
         self._windows = LatencyWindows(len(services), window)
         self._key = statistics_key(name, services, window)
 
     def choose(self, among: Sequence[int] | None, now_ms: int) -> int:
-        among = self._all if among is None else among
-        pick: Pick = self._windows.choose(_value(self._key), among, now_ms, getrandbits(31))
+        pick = self._windows.choose(_value(self._key), among, now_ms, getrandbits(31))
         if pick.is_probe:
             _update(self._key, lambda value: self._windows.probed(value, pick.position, now_ms))
         return pick.position

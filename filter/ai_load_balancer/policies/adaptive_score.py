@@ -10,21 +10,38 @@ is missing is replaced by the other one, and without both the first factor and t
 The error rate is errors / (errors + successes + 1), where all counts halve every ERROR_HALF_LIFE_MS: it decays even if
 the service gets no requests. A failure never lowers a mean.
 
-The value in shared data is bytes: seven f64 per service, column by column, as `_COLUMNS` lists them.
+The value in shared data is bytes, all f64: until when any service cools down, then one ServiceStatistics per service.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from struct import Struct
+from typing import NamedTuple
 
 from .cluster_metrics import Verdict
 from .lowest import lowest
 
 ERROR_HALF_LIFE_MS = 30_000  # as long as the default cooldown
 
-_COLUMNS = ("ttft_ms", "total_ms", "errors", "successes", "counted_ms", "consecutive_errors", "cooling_until_ms")
 _MISSING = -1.0  # a mean without samples
+
+
+class ServiceStatistics(NamedTuple):
+    """What is known about one service. All times are in ms since the epoch, all durations in ms."""
+
+    ttft_ms: float = _MISSING
+    total_ms: float = _MISSING
+    errors: float = 0.0
+    successes: float = 0.0
+    counted_ms: float = 0.0
+    consecutive_errors: float = 0.0
+    cooling_until_ms: float = 0.0
+
+
+_NUMBER = Struct("<d")
+_SERVICE = Struct(f"<{len(ServiceStatistics._fields)}d")
+_FIRST = _NUMBER.size  # where the first service begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,52 +56,13 @@ class Weights:
     failure_cooldown_ms: int = 30_000
 
 
-class ServiceStatistics:
-    """What is known about one service. All times are in ms since the epoch, all durations in ms."""
-
-    __slots__ = _COLUMNS
-
-    def __init__(
-        self,
-        ttft_ms: float = _MISSING,
-        total_ms: float = _MISSING,
-        errors: float = 0.0,
-        successes: float = 0.0,
-        counted_ms: float = 0.0,
-        consecutive_errors: float = 0.0,
-        cooling_until_ms: float = 0.0,
-    ) -> None:
-        self.ttft_ms = ttft_ms
-        self.total_ms = total_ms
-        self.errors = errors
-        self.successes = successes
-        self.counted_ms = counted_ms
-        self.consecutive_errors = consecutive_errors
-        self.cooling_until_ms = cooling_until_ms
-
-    def __repr__(self) -> str:
-        return f"ServiceStatistics({', '.join(f'{name}={getattr(self, name):g}' for name in _COLUMNS)})"
-
-    def numbers(self) -> tuple[float, ...]:
-        return (
-            self.ttft_ms,
-            self.total_ms,
-            self.errors,
-            self.successes,
-            self.counted_ms,
-            self.consecutive_errors,
-            self.cooling_until_ms,
-        )
-
-
 class AdaptiveScore:
     """Decides among `size` services and keeps their statistics. None is a value without statistics."""
 
     def __init__(self, size: int, weights: Weights) -> None:
         self._size = size
         self._weights = weights
-        self._layout = Struct(f"<{len(_COLUMNS) * size}d")
-        self._empty = self._layout.pack(*(_MISSING,) * (2 * size), *(0.0,) * ((len(_COLUMNS) - 2) * size))
+        self._empty = _NUMBER.pack(0.0) + _SERVICE.pack(*ServiceStatistics()) * size
 
     def candidates(
         self, value: bytes | None, among: Sequence[int], now_ms: int, random_bits: Callable[[int], int]
@@ -93,8 +71,9 @@ class AdaptiveScore:
 
         `random_bits(n)` is a random integer of n bits.
         """
-        cooling_until_ms = self._numbers(value)[6 * self._size :]
-        ready = [i for i in among if cooling_until_ms[i] <= now_ms] or list(among)
+        ready = list(among)
+        if value and _NUMBER.unpack_from(self._valid(value))[0] > now_ms:
+            ready = [i for i in ready if self.service(value, i).cooling_until_ms <= now_ms] or ready
         choices = self._weights.p2c_choices
         if choices >= len(ready):
             return ready
@@ -107,12 +86,13 @@ class AdaptiveScore:
         self, value: bytes | None, in_flight: Sequence[int], candidates: Sequence[int], now_ms: int
     ) -> list[float]:
         """The scores of the candidates, in their order; `in_flight` is by position."""
-        numbers = self._numbers(value)
-        size = self._size
+        valid = self._valid(value)
         weights = self._weights
         scores: list[float] = []
         for position in candidates:
-            ttft, total, errors, successes, counted_ms, consecutive, cooling_until_ms = numbers[position::size]
+            ttft, total, errors, successes, counted_ms, consecutive, cooling_until_ms = _SERVICE.unpack_from(
+                valid, _FIRST + position * _SERVICE.size
+            )
             load = in_flight[position] + 1.0
             if cooling_until_ms > now_ms:
                 load += consecutive + 1
@@ -132,47 +112,53 @@ class AdaptiveScore:
 
     def first_token(self, value: bytes | None, position: int, ttft_ms: float) -> bytes:
         """The value after the first body chunk of a success."""
-        service = self.service(value, position)
-        service.ttft_ms = self._mean(service.ttft_ms, ttft_ms)
-        return self._with(value, position, service)
+        valid = self._valid(value)
+        ttft_at = _FIRST + position * _SERVICE.size
+        (mean,) = _NUMBER.unpack_from(valid, ttft_at)
+        return valid[:ttft_at] + _NUMBER.pack(self._mean(mean, ttft_ms)) + valid[ttft_at + _NUMBER.size :]
 
     def finished(self, value: bytes | None, position: int, verdict: Verdict, total_ms: float, now_ms: int) -> bytes:
         """The value after the end of a request. An aborted one without a response tells nothing."""
+        valid = self._valid(value)
         if verdict is Verdict.ABORTED:
-            return self._valid(value)
-        service = self.service(value, position)
-        elapsed_ms = now_ms - service.counted_ms
-        service.errors, service.successes = decayed(service.errors, service.successes, elapsed_ms)
-        service.counted_ms = now_ms
+            return valid
+        ttft, mean, errors, successes, counted_ms, consecutive, cooling_until_ms = self.service(valid, position)
+        errors, successes = decayed(errors, successes, now_ms - counted_ms)
+        (any_cooling_until_ms,) = _NUMBER.unpack_from(valid)
         if verdict is Verdict.SUCCESS:
-            service.successes += 1
-            service.consecutive_errors = 0
-            service.total_ms = self._mean(service.total_ms, total_ms)
+            successes += 1
+            consecutive = 0.0
         else:
-            service.errors += 1
-            service.consecutive_errors += 1
-            service.cooling_until_ms = now_ms + self._weights.failure_cooldown_ms
-            worst_ms = (
-                max(self._numbers(value)[self._size : 2 * self._size]) if service.total_ms < 0 else service.total_ms
-            )
-            service.total_ms = self._mean(service.total_ms, max(total_ms, worst_ms))
-        return self._with(value, position, service)
+            errors += 1
+            consecutive += 1
+            cooling_until_ms = now_ms + self._weights.failure_cooldown_ms
+            any_cooling_until_ms = max(any_cooling_until_ms, cooling_until_ms)
+            total_ms = max(total_ms, mean if mean >= 0 else self._slowest(valid))
+        changed = bytearray(valid)
+        _NUMBER.pack_into(changed, 0, any_cooling_until_ms)
+        _SERVICE.pack_into(
+            changed,
+            _FIRST + position * _SERVICE.size,
+            ttft,
+            self._mean(mean, total_ms),
+            errors,
+            successes,
+            now_ms,
+            consecutive,
+            cooling_until_ms,
+        )
+        return bytes(changed)
 
     def service(self, value: bytes | None, position: int) -> ServiceStatistics:
         """What the value says about one service."""
-        return ServiceStatistics(*self._numbers(value)[position :: self._size])
+        return ServiceStatistics(*_SERVICE.unpack_from(self._valid(value), _FIRST + position * _SERVICE.size))
+
+    def _slowest(self, value: bytes) -> float:
+        return max(self.service(value, position).total_ms for position in range(self._size))
 
     def _mean(self, mean: float, sample: float) -> float:
         beta = self._weights.ewma_beta
         return sample if mean < 0 else beta * mean + (1 - beta) * sample
-
-    def _with(self, value: bytes | None, position: int, service: ServiceStatistics) -> bytes:
-        numbers = list(self._numbers(value))
-        numbers[position :: self._size] = service.numbers()
-        return self._layout.pack(*numbers)
-
-    def _numbers(self, value: bytes | None) -> tuple[float, ...]:
-        return self._layout.unpack(self._valid(value))
 
     def _valid(self, value: bytes | None) -> bytes:
         return value if value is not None and len(value) == len(self._empty) else self._empty

@@ -25,18 +25,20 @@ class CountBoard:
 
     def totals(self, board: bytes | None, now_ms: int) -> Sequence[int]:
         """The sums of all sections that have not expired."""
-        if not board or len(board) % self._section.size:
+        size = self._section.size
+        if not board or len(board) % size:
             return self._zeros
+        if len(board) == size:
+            section = self._section.unpack(board)
+            return section[2:] if section[1] > now_ms else self._zeros
         living = [section[2:] for section in self._section.iter_unpack(board) if section[1] > now_ms]
-        if len(living) == 1:
-            return living[0]
         return list(map(sum, zip(*living, strict=True))) if living else self._zeros
 
     def post(self, board: bytes | None, worker: bytes, counts: Sequence[int], now_ms: int) -> bytes:
         """The board with the worker's section replaced. A worker that was not on it also removes what has expired."""
         section = self._section.pack(worker, now_ms + SECTION_TTL_MS, *counts)
         size = len(section)
-        if not board or len(board) % size:
+        if not board or len(board) % size or (len(board) == size and board.startswith(worker)):
             return section
         position = board.find(worker)
         while position > 0 and position % size:  # found inside a section: an id begins one

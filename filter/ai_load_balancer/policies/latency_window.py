@@ -4,11 +4,13 @@ A service that was not tried for long would keep its mean for ever, and one that
 without a sample is probed by one request, and by another one if nothing came of it within PROBE_INTERVAL_MS; and one
 decision in PROBE_EVERY goes to a service whose last sample is older than that.
 
-The value is bytes: per service the number of samples ever taken, the sum of those in the window (ms), and when the last
-sample or probe was (ms since the epoch), column by column as u64; then a ring of u32 samples (ms) per service.
+The value is bytes: per service four f64, which are the mean (ms, infinite without a sample), when the last sample or
+probe was (ms since the epoch), how many samples were ever taken, and the sum of those in the window (ms); then per
+service a ring of samples (u32, ms).
 """
 
 from collections.abc import Sequence
+from math import inf
 from struct import Struct
 from typing import NamedTuple
 
@@ -19,8 +21,9 @@ PROBE_EVERY = 32
 MAX_SAMPLE_MS = 600_000
 FAILURE_FACTOR = 2  # the reference's: a failure counts as twice the worst mean
 
+_NUMBER = Struct("<d")
+_HEAD = Struct("<4d")
 _SAMPLE = Struct("<I")
-_NUMBER = Struct("<Q")
 
 
 class Pick(NamedTuple):
@@ -36,48 +39,45 @@ class LatencyWindows:
     def __init__(self, size: int, window: int) -> None:
         self._size = size
         self._window = window
-        self._heads = Struct(f"<{3 * size}Q")
-        self._empty = bytes(self._heads.size + size * window * _SAMPLE.size)
+        self._heads = Struct(f"<{4 * size}d")
+        self._empty = _HEAD.pack(inf, 0, 0, 0) * size + bytes(size * window * _SAMPLE.size)
 
-    def choose(self, value: bytes | None, among: Sequence[int], now_ms: int, random_number: int) -> Pick:
-        """The service with the lowest mean `among` the positions (at least one), or one to be probed."""
-        taken, sums, touched_ms = self._columns(value)
+    def choose(self, value: bytes | None, among: Sequence[int] | None, now_ms: int, random_number: int) -> Pick:
+        """The service with the lowest mean `among` the positions (at least one; None is all), or one to be probed."""
+        numbers: tuple[float, ...] = self._heads.unpack_from(self._valid(value))
+        means, touched_ms = numbers[::4], numbers[1::4]
         stale_ms = now_ms - PROBE_INTERVAL_MS
         if min(touched_ms) <= stale_ms:
-            stale = [i for i in among if touched_ms[i] <= stale_ms]
-            untried = [i for i in stale if not taken[i]]
+            stale = [i for i in (range(self._size) if among is None else among) if touched_ms[i] <= stale_ms]
+            untried = [i for i in stale if means[i] == inf]
             if untried:
                 return Pick(untried[random_number % len(untried)], True)
-            if stale and len(among) > 1 and random_number % PROBE_EVERY == 0:
+            if stale and random_number % PROBE_EVERY == 0:
                 return Pick(stale[random_number // PROBE_EVERY % len(stale)], True)
-        known = [i for i in among if taken[i]]
-        if not known:
-            return Pick(among[random_number % len(among)], False)
-        window = self._window
-        return Pick(known[lowest([sums[i] / min(taken[i], window) for i in known], random_number)], False)
+        if among is None:
+            return Pick(lowest(means, random_number), False)
+        return Pick(among[lowest([means[i] for i in among], random_number)], False)
 
     def probed(self, value: bytes | None, position: int, now_ms: int) -> bytes:
         """The value with a probe noted."""
         changed = bytearray(self._valid(value))
-        _NUMBER.pack_into(changed, (2 * self._size + position) * _NUMBER.size, now_ms)
+        _NUMBER.pack_into(changed, position * _HEAD.size + _NUMBER.size, now_ms)
         return bytes(changed)
 
     def record(self, value: bytes | None, position: int, latency_ms: int, now_ms: int) -> bytes:
         """The value with one more sample of the service; the oldest one leaves a full window."""
         changed = bytearray(self._valid(value))
-        size, window = self._size, self._window
-        taken_at = position * _NUMBER.size
-        sum_at = taken_at + size * _NUMBER.size
-        touched_at = sum_at + size * _NUMBER.size
-        (taken,) = _NUMBER.unpack_from(changed, taken_at)
-        (total_ms,) = _NUMBER.unpack_from(changed, sum_at)
-        sample_at = self._heads.size + (position * window + taken % window) * _SAMPLE.size
+        window = self._window
+        head_at = position * _HEAD.size
+        _, _, taken, total_ms = _HEAD.unpack_from(changed, head_at)
+        sample_at = self._heads.size + (position * window + int(taken) % window) * _SAMPLE.size
         (oldest_ms,) = _SAMPLE.unpack_from(changed, sample_at)  # 0 where no sample is yet
         sample_ms = min(max(latency_ms, 0), MAX_SAMPLE_MS)
-        _NUMBER.pack_into(changed, taken_at, taken + 1)
-        _NUMBER.pack_into(changed, sum_at, total_ms + sample_ms - oldest_ms)
-        _NUMBER.pack_into(changed, touched_at, now_ms)
+        taken += 1
+        total_ms += sample_ms - oldest_ms
         _SAMPLE.pack_into(changed, sample_at, sample_ms)
+        mean_ms = total_ms / (taken if taken < window else window)
+        _HEAD.pack_into(changed, head_at, mean_ms, now_ms, taken, total_ms)
         return bytes(changed)
 
     def record_failure(self, value: bytes | None, position: int, latency_ms: int, now_ms: int) -> bytes:
@@ -98,13 +98,7 @@ class LatencyWindows:
 
     def means(self, value: bytes | None) -> list[float | None]:
         """The mean latency of each service in ms, None without samples."""
-        taken, sums, _ = self._columns(value)
-        return [total / min(n, self._window) if n else None for n, total in zip(taken, sums, strict=True)]
-
-    def _columns(self, value: bytes | None) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        numbers: tuple[int, ...] = self._heads.unpack_from(self._valid(value))
-        size = self._size
-        return numbers[:size], numbers[size : 2 * size], numbers[2 * size :]
+        return [None if mean == inf else mean for mean in self._heads.unpack_from(self._valid(value))[::4]]
 
     def _valid(self, value: bytes | None) -> bytes:
         return value if value is not None and len(value) == len(self._empty) else self._empty
