@@ -146,7 +146,7 @@ class EndpointLoads:
         for position, text in enumerate(unpack_from(f"<{count}I", scrapes.fingerprints)):
             seen_ms = scrapes.scraped_at_ms[position]
             if text != unpack_from("<I", known, 4 * position)[0]:
-                if seen_at[position] - MAX_CLOCK_STEP_MS < seen_ms <= seen_at[position]:
+                if seen_at[position] - MAX_CLOCK_STEP_MS < seen_ms < seen_at[position]:
                     continue
                 pack_into("<I", self._value, self._columns_at - 4 * (count - position), text)
                 _F64.pack_into(self._value, self._at(_SEEN, position), seen_ms)

@@ -1,0 +1,276 @@
+"""endpoint_metrics on a gateway: where requests go, what is read of them, and that nothing stops them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from proxywasm.enums import Status
+from proxywasm_build.build import Request
+from proxywasm_build.cache import cached_build
+from proxywasm_build.targets import HIGRESS
+
+from bench.engine_texts import triton, vllm
+from host_sim import SteppedSimulator
+from host_sim.cluster import Endpoint
+from host_sim.errors import HostCallError
+from host_sim.gateway import Plugin
+from host_sim.guest import GuestFactory
+from host_sim.setup import configuration_bytes, finish_vm, guest_factory
+from host_sim.vm import Vm
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = "outbound|80||llm.dns"
+ADDRESSES = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]
+HEADERS = {":method": "POST", ":path": "/v1/chat/completions", ":authority": "llm", "content-type": "application/json"}
+CALM = [vllm(waiting=4), vllm(waiting=0), vllm(waiting=4)]
+
+
+@pytest.fixture(scope="module")
+def guest() -> GuestFactory:
+    """The driver as a module of its own, compiled once."""
+    sources = (ROOT / "tests" / "plugins", ROOT / "filter")
+    request = Request("endpoint_policy:EndpointPolicy", HIGRESS, sources)
+    return guest_factory(cached_build(request, ROOT / "build" / "test-plugins"))
+
+
+class Gateway:
+    def __init__(self, guest, texts: Sequence[str | None] = CALM, **config):
+        self.guest = guest
+        self.config = config
+        self.sim = SteppedSimulator(guest, "higress", config, clusters={CLUSTER: ()}, log_level=2)
+        self.scrape(texts)
+        self.workers = [self.sim.vm]
+
+    def scrape(self, texts):
+        """The host's health checks have stored these texts; None is an endpoint that is not healthy."""
+        self.sim.gateway.clusters[CLUSTER].endpoints = [
+            Endpoint(address, "Unhealthy" if text is None else "Healthy", text or "")
+            for address, text in zip(ADDRESSES, texts, strict=True)
+        ]
+
+    def add_worker(self):
+        vm = Vm(self.guest, "higress", Plugin(configuration_bytes(self.config)), self.sim.gateway)
+        vm.start()
+        self.workers.append(vm)
+
+    def send(self, *chunks, worker=0, trailers=None, **headers):
+        """A request with a body of these chunks; it is done unless it is paused."""
+        stream = self.workers[worker].open_stream()
+        stream.request_headers({**HEADERS, **headers}, end_of_stream=not chunks)
+        for i, chunk in enumerate(chunks, 1):
+            stream.request_body(chunk, end_of_stream=i == len(chunks) and trailers is None)
+        if trailers is not None:
+            stream.request_trailers(trailers)
+        assert not stream.paused
+        return stream
+
+    def respond(self, stream, status=200):
+        stream.response_headers({":status": str(status)}, end_of_stream=True)
+
+    def reached(self, requests, status=200, **options):
+        """How many of the requests reached each endpoint, by its number."""
+        counts: Counter[int] = Counter()
+        for _ in range(requests):
+            stream = self.send(**options)
+            assert stream.overridden
+            counts[ADDRESSES.index(stream.endpoint.address)] += 1
+            self.respond(stream, status)
+        return counts
+
+    def counter(self, rung, outcome):
+        name = f"ailb_decisions_total.policy.endpoint_metrics.rung.{rung}.outcome.{outcome}"
+        return self.sim.gateway.shared.metrics.values().get(name, 0)
+
+    def finish(self):
+        try:
+            assert "proxywasm_exceptions" not in self.sim.gateway.shared.metrics.values()
+            for worker in self.workers:
+                finish_vm(worker)
+        finally:
+            for worker in self.workers[1:]:
+                worker.close()
+            self.sim.close()
+
+
+@pytest.fixture
+def make(guest):
+    gateways = []
+
+    def make(*arguments, **config):
+        gateways.append(Gateway(guest, *arguments, **config))
+        return gateways[-1]
+
+    yield make
+    for gateway in gateways:
+        gateway.finish()
+
+
+def test_requests_go_where_the_queue_is_shortest_and_fill_it_no_higher(make):
+    gateway = make()
+    assert gateway.reached(3) == {1: 3}
+    counts = gateway.reached(31)
+    levels = [4 + counts[0], 3 + counts[1], 4 + counts[2]]
+    assert max(levels) - min(levels) <= 2
+    assert gateway.counter("metrics", "routed") == 34
+
+
+def test_a_new_scrape_is_followed(make):
+    gateway = make()
+    assert gateway.reached(2) == {1: 2}
+    gateway.scrape([vllm(waiting=0, scrape=1), vllm(waiting=9, scrape=1), vllm(waiting=9, scrape=1)])
+    assert gateway.reached(3) == {0: 3}
+
+
+def test_an_unhealthy_endpoint_and_one_without_metrics_get_nothing(make):
+    gateway = make([vllm(waiting=30), None, ""])
+    assert gateway.reached(5) == {0: 5}
+
+
+def test_engines_may_differ(make):
+    assert make([triton(waiting=3), vllm(waiting=7), triton(waiting=8)]).reached(2) == {0: 2}
+
+
+def test_workers_count_each_others_requests(make):
+    gateway = make([vllm(waiting=0)] * 3)
+    gateway.add_worker()
+    counts: Counter[int] = Counter()
+    for step in range(30):
+        counts += gateway.reached(1, worker=step % 2)
+    assert set(counts.values()) == {10}
+
+
+@pytest.mark.parametrize("config", [{"metric_policy": "least"}, {"metric_policy": "most"}])
+def test_least_and_most(make, config):
+    gateway = make(
+        [vllm(kv_usage=usage) for usage in (0.1, 0.5, 0.9)], target_metric="vllm:kv_cache_usage_perc", **config
+    )
+    assert gateway.reached(9) == ({0: 9} if config["metric_policy"] == "least" else {2: 9})
+
+
+def test_the_rate_limit(make):
+    gateway = make(
+        [vllm(kv_usage=usage) for usage in (0.1, 0.5, 0.9)],
+        metric_policy="least",
+        target_metric="vllm:kv_cache_usage_perc",
+        rate_limit=0.5,
+    )
+    assert 45 <= gateway.reached(100)[0] <= 55
+
+
+def test_without_adapters_no_body_is_read_and_the_headers_do_not_wait(make):
+    gateway = make()
+    stream = gateway.sim.open_stream()
+    stream.request_headers(HEADERS, end_of_stream=False)
+    assert stream.overridden
+    assert not stream.paused
+    stream.request_body(b'{"model":"m"}', end_of_stream=True)
+    assert "proxy_get_buffer_bytes" not in gateway.sim.observe(stream).host_call_names()
+    gateway.respond(stream)
+
+
+WITH_ADAPTERS = [vllm(waiting=0), vllm(waiting=9, loras=["sql"], max_lora=1), vllm(loras=["x"], max_lora=1)]
+
+
+@pytest.mark.parametrize("trailers", [None, {"x-sum": "1"}])
+def test_the_adapter_of_the_requests_model_is_found(make, trailers):
+    gateway = make(WITH_ADAPTERS)
+    for _ in range(5):
+        stream = gateway.send(b'{"messages":[],"mo', b'del":"sql"', b"}", trailers=trailers)
+        assert stream.endpoint.address == ADDRESSES[1]
+        assert gateway.sim.observe(stream).upstream_body == b'{"messages":[],"model":"sql"}'
+        gateway.respond(stream)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "headers"),
+    [
+        ((), {}),
+        ((b"",), {}),
+        ((b"not JSON",), {}),
+        ((b'{"messages":[]}',), {}),
+        ((b'{"model":"sql"}',), {"content-type": "application/octet-stream"}),
+        ((b'{"model":"sql"}',), {"content-type": "application/grpc"}),
+        ((b'{"model":"sql"}',), {"content-encoding": "gzip"}),
+        ((b'{"model":"sql"}',), {"upgrade": "WebSocket"}),
+    ],
+)
+def test_a_request_whose_model_cannot_be_read_is_routed_without_it(make, chunks, headers):
+    gateway = make(WITH_ADAPTERS)
+    stream = gateway.send(*chunks, **headers)
+    assert stream.overridden
+    assert stream.endpoint.address != ADDRESSES[1]
+    gateway.respond(stream)
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_an_endpoint_that_fails_fast_stops_attracting_requests(make, status):
+    gateway = make()
+    failures = 0
+    for step in range(40):
+        gateway.scrape([vllm(waiting=4, scrape=step), vllm(waiting=0, scrape=step), vllm(waiting=4, scrape=step)])
+        stream = gateway.send()
+        failing = stream.endpoint.address == ADDRESSES[1]
+        failures += failing
+        gateway.respond(stream, status if failing else 200)
+    assert failures < 15
+    gateway.sim.advance(300_000)
+    gateway.scrape([vllm(waiting=4, scrape=99), vllm(waiting=0, scrape=99), vllm(waiting=4, scrape=99)])
+    assert gateway.reached(3) == {1: 3}
+
+
+def test_a_client_that_goes_away_and_an_answer_of_404_are_no_failures(make):
+    gateway = make([vllm(waiting=0), None, None])
+    for _ in range(20):
+        gateway.send().abort()
+        gateway.respond(gateway.send(), 404)
+    gateway.scrape([vllm(waiting=0, scrape=1), vllm(waiting=2, scrape=1), vllm(waiting=2, scrape=1)])
+    assert gateway.reached(2) == {0: 2}
+
+
+@pytest.mark.parametrize("texts", [["", "up 1", "<html>"], [None, None, None]])
+def test_without_any_metrics_the_proxy_balances(make, texts):
+    gateway = make(texts)
+    stream = gateway.workers[0].open_stream()
+    stream.request_headers(HEADERS, end_of_stream=True)
+    assert not stream.overridden
+    assert not stream.paused
+    assert gateway.counter("proxy", "no_metrics") == 1
+    if stream.endpoint is not None:
+        gateway.respond(stream)
+
+
+@pytest.mark.parametrize("call", ["get", "set"])
+def test_shared_data_that_the_host_refuses_does_not_stop_the_request(make, monkeypatch, call):
+    gateway = make()
+
+    def refuse(*_):
+        raise HostCallError(Status.INTERNAL_FAILURE, "no shared data today")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway.sim.gateway.shared.data, call, refuse)
+        stream = gateway.send()
+        gateway.respond(stream, 500)
+    assert not stream.overridden
+    assert gateway.counter("proxy", "host_error") == 1
+    assert gateway.reached(2) == {1: 2}
+
+
+def test_a_request_is_routed_although_other_workers_are_always_faster(make, monkeypatch):
+    gateway = make()
+
+    def mismatch(*_):
+        raise HostCallError(Status.CAS_MISMATCH, "a rival was faster")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway.sim.gateway.shared.data, "set", mismatch)
+        stream = gateway.send()
+        assert stream.endpoint.address == ADDRESSES[1]
+        gateway.respond(stream, 500)
+    assert gateway.counter("metrics", "shared_data_contended") == 1
+
+
+def test_routes_of_a_cluster_share_their_loads_and_the_key_has_one_scope(make):
+    gateway = make()
+    gateway.reached(1)
+    assert set(gateway.sim.gateway.shared.data.items(b"vm")) == {b"ailb:{outbound|80||llm.dns}:endpoint_loads:"}
