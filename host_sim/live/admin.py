@@ -42,7 +42,6 @@ def admin_app(live: "LiveGateway") -> web.Application:
     app.router.add_get("/state", admin.state)
     app.router.add_get("/events", admin.events)
     app.router.add_get(r"/requests/{number:\d{1,18}}", admin.request)
-    app.on_shutdown.append(admin.stop)
     return app
 
 
@@ -98,7 +97,7 @@ def _endpoints(live: "LiveGateway") -> list[dict[str, Any]]:
 class _Admin:
     def __init__(self, live: "LiveGateway") -> None:
         self._live = live
-        self._streams: set[asyncio.Task[Any]] = set()
+        self._streams = 0
 
     async def file(self, request: web.Request) -> web.Response:
         name, kind = _FILES[request.path]
@@ -119,13 +118,11 @@ class _Admin:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: a snapshot at once, and one after every change."""
-        if len(self._streams) >= EVENT_STREAMS_MAX:
+        if self._streams >= EVENT_STREAMS_MAX:
             return web.Response(status=503, text=f"{EVENT_STREAMS_MAX} pages are open already")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **_POLICY})
         await response.prepare(request)
-        task = asyncio.current_task()
-        assert task is not None
-        self._streams.add(task)
+        self._streams += 1
         observations = self._live.observations
         version = -1
         try:
@@ -135,9 +132,5 @@ class _Admin:
                     await response.write(b"data: %b\n\n" % json.dumps(snapshot(self._live)).encode())
                     await asyncio.sleep(EVENT_INTERVAL_MIN_S)
         finally:
-            self._streams.discard(task)
+            self._streams -= 1
         return response
-
-    async def stop(self, app: web.Application) -> None:
-        for task in self._streams:
-            task.cancel()

@@ -24,7 +24,7 @@ from .worker import Worker, start_worker
 
 STREAMS_MAX = 1024  # at a time; Envoy's default of a circuit breaker's max_requests
 HEADERS_SIZE_MAX = 60 * 1024  # Envoy's default of max_request_headers_kb
-ADMIN_STOP_TIMEOUT_S = 1.0
+ADMIN_STOP_TIMEOUT_S = 0.1  # open pages are cut off then
 
 _logger = logging.getLogger(__name__)
 

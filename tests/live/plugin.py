@@ -19,7 +19,7 @@ class Request(HttpContext):
         if path.startswith("/collect"):
             return HeaderAction.STOP_ITERATION
         if path.startswith("/refuse"):
-            log.warning("refused")
+            log.warning("refused %s", self.request_headers.get("x-why"))
             send_local_response(403, "not here")
         elif path.startswith("/choose"):
             higress.set_override_host(path.rpartition("=")[2])
