@@ -381,3 +381,45 @@ def test_an_error_of_the_host_is_told_and_the_gateway_lives(monkeypatch, caplog,
     assert "ZeroDivisionError('mine')" in state["notes"][0]["text"]
     assert "was abandoned" in state["plugin"]["vm"]
     assert "mine" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        (b"http://other.example/a?b=c", "/a?b=c", "other.example"),
+        (b"/a;b=c/%2e%2e/?d", "/a;b=c/%2e%2e/?d", "llm.example"),
+        (b"//double", "//double", "llm.example"),
+    ],
+)
+def test_targets_arrive_as_they_are(target, path, host):
+    async def scenario():
+        async with Upstream() as upstream, bench(upstream.address) as gateway:
+            head = b"GET " + target + b" HTTP/1.1\r\nHost: llm.example\r\nConnection: close\r\n\r\n"
+            reply = await raw_exchange(gateway, head)
+            return reply, await upstream.requests.get()
+
+    reply, seen = run(scenario())
+    assert reply.startswith(b"HTTP/1.1 201 ")
+    assert (seen.raw_path, seen.host) == (path, host)
+
+
+def test_a_client_that_waits_for_the_go_ahead():
+    async def scenario():
+        async with Upstream() as upstream, bench(upstream.address) as gateway:
+            body = bytes(100_000)
+            async with gateway.client.post(f"{gateway.base}/echo", data=body, expect100=True) as response:
+                seen = await upstream.requests.get()
+                return response.status, await response.read() == body, "expect" in seen.headers
+
+    assert run(scenario()) == (201, True, False)
+
+
+def test_a_malformed_body_ends_the_request():
+    async def scenario():
+        async with Upstream() as upstream, bench(upstream.address) as gateway:
+            head = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nnonsense\r\n"
+            await raw_exchange(gateway, head)
+            await gateway.until(lambda: all(record.done for record in gateway.live.observations.requests))
+            return (await gateway.text("/echo"))[0], len(gateway.live.worker.streams)
+
+    assert run(scenario()) == (201, 0)
