@@ -5,10 +5,11 @@
         assert exchange.status == 200
         await sim.finish()
 
-`SteppedSimulator` is its synchronous sibling for unit tests.
+`SteppedSimulator` is its synchronous sibling for unit tests; `host_sim.virtual` plays whole requests in virtual time.
 """
 
 from .callouts import HttpCall, HttpResponse
+from .clock import ManualScheduler, Pace
 from .cluster import Endpoint
 from .codec import RespError
 from .connection import TcpConnection
@@ -53,7 +54,9 @@ __all__ = [
     "LoadError",
     "LocalReply",
     "LogRecord",
+    "ManualScheduler",
     "ModelServer",
+    "Pace",
     "Plugin",
     "Raw",
     "RespError",

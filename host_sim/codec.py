@@ -146,6 +146,8 @@ def _parse(data: bytes | bytearray, at: int, depth: int) -> tuple[RespValue, int
 
 
 def _number(line: bytes) -> int:
+    if line.isdigit():
+        return int(line)
     digits = line[1:] if line[:1] in (b"-", b"+") else line
     if not digits.isdigit():
         raise ValueError(f"{line[:32]!r} in the reply is not a number")
