@@ -7,9 +7,12 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from lupa import lua51  # type: ignore[import-untyped]
-
 from ..codec import RespError, RespValue
+
+try:
+    from lupa import lua51  # type: ignore[import-untyped]
+except ImportError as error:
+    raise ImportError("scripts need Lua: install the Python package lupa, or the extra embedded-redis") from error
 
 NO_SCRIPT = "NOSCRIPT No matching script. Please use EVAL."
 SCRIPTS_MAX = 1024  # compiled and kept; Redis keeps them all
