@@ -1,4 +1,4 @@
-"""The drivers of the cluster policies with a configuration of their own, so that they run without the whole filter."""
+"""The drivers of the cluster policies and of endpoint_hash, with a configuration of their own."""
 
 import json
 from typing import Any
@@ -6,16 +6,18 @@ from typing import Any
 from ai_load_balancer.drivers.cluster_hash import ClusterHashDriver, ClusterHashRequest
 from ai_load_balancer.drivers.cluster_metrics import ClusterMetricsDriver, ClusterMetricsRequest, FirstTokenRequest
 from ai_load_balancer.drivers.cluster_modes import AdaptiveScoreMode, LatencyMode, LeastBusyMode, Mode
+from ai_load_balancer.drivers.redis_endpoint_hash import RedisEndpointHash, RedisEndpointHashDriver
 from ai_load_balancer.policies.adaptive_score import Weights
 from ai_load_balancer.policies.cluster_hash import ClusterHash
 from ai_load_balancer.policies.cluster_metrics import ADAPTIVE_SCORE, LEAST_BUSY
-from proxywasm import RootContext
+from ai_load_balancer.upstream_hosts import UpstreamHosts
+from proxywasm import RedisClient, RootContext
 
 CLUSTER_HEADER = "x-higress-target-cluster"
 
 
 class ClusterPolicies(RootContext):
-    further_contexts = (ClusterHashRequest, ClusterMetricsRequest, FirstTokenRequest)
+    further_contexts = (ClusterHashRequest, ClusterMetricsRequest, FirstTokenRequest, RedisEndpointHash)
     plugin_id = ""
 
     def on_configure(self, configuration_size: int) -> bool | None:
@@ -24,6 +26,11 @@ class ClusterPolicies(RootContext):
         if "clusters" in config:
             policy = ClusterHash([tuple(pair) for pair in config["clusters"]])
             self.driver: Any = ClusterHashDriver(policy, "x-mse-consumer", CLUSTER_HEADER, reroute)
+        elif "load_factor" in config:
+            self.upstream_hosts = UpstreamHosts()
+            client = RedisClient(config["redis"])
+            client.init()
+            self.driver = RedisEndpointHashDriver(self, client, "x-mse-consumer", config["load_factor"])  # type: ignore[arg-type]
         else:
             services = config["services"]
             rate_limit = config.get("rate_limit", 1.0)
