@@ -4,7 +4,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from ai_load_balancer.policies.metrics_text import JSON_LINE_END, Metrics, read_engine
+from ai_load_balancer.policies.metrics_text import JSON_LINE_END, read_engine
 from ai_load_balancer.upstream_hosts import MAX_CLUSTERS
 from ai_load_balancer.upstream_metrics import UpstreamMetrics
 from hypothesis import given
@@ -176,10 +176,21 @@ def test_random_bytes_are_a_map_or_refused(junk):
         Reader().view(junk)
 
 
-def test_the_text_is_read_where_it_stands(reader):
-    """No JSON is parsed, and no copy unescaped, of a description in the host's form."""
-    text = vllm(waiting=3, loras=("a",), max_lora=2)
-    view = reader.view(answer(a=description(text)))
+def test_the_text_is_read_where_it_stands(reader, monkeypatch):
+    """No description in the host's form is parsed, or copied to be unescaped, whether it is healthy or not."""
+
+    def refuse(*_):
+        raise AssertionError("parsed")
+
+    monkeypatch.setattr(json, "loads", refuse)
+    text = vllm(waiting=3, model="m")
+    view = reader.view(answer(a=description(text), b=description(text, health="Unhealthy")))
     assert reader.texts == [json.dumps(text).encode()[1:-1]]
-    assert view.metrics[0] == read_engine(reader.texts[0], JSON_LINE_END) == read_engine(text.encode())
-    assert view.metrics[0] != Metrics()
+    assert view.metrics == [read_engine(text.encode())]
+    assert view.metrics[0].waiting == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"loras": ("a",), "max_lora": 2}, {"engines": 4}])
+def test_both_forms_of_a_text_are_read_alike(options):
+    text = vllm(waiting=3, **options)
+    assert read_engine(json.dumps(text).encode()[1:-1], JSON_LINE_END) == read_engine(text.encode()) is not None
