@@ -14,7 +14,7 @@ from proxywasm.enums import LogLevel
 
 from ..abi import Target
 from ..errors import SimulatorError
-from ..gateway import BUFFER_SIZE_MAX, Plugin
+from ..gateway import BUFFER_SIZE_MAX, FailurePolicy, Plugin
 from ..routes import Route
 from ..setup import configuration_bytes, redis_backend
 from .config_section import REQUIRED, ConfigError, Section, shown
@@ -24,6 +24,7 @@ ENDPOINTS_MAX = 1024  # as many pairs as a host puts into one map
 DURATION_MS_MAX = 600_000
 THRESHOLD_MAX = 1000
 BUFFER_SIZE_LIMIT = 1 << 30
+FAILURE_POLICIES: tuple[FailurePolicy, ...] = ("FAIL_CLOSED", "FAIL_OPEN", "FAIL_RELOAD")
 LOG_LEVELS = tuple(level.name.lower() for level in LogLevel)
 
 
@@ -187,6 +188,7 @@ def _plugin(section: Section, folder: Path, files: list[Path]) -> PluginConfig:
         root_id=section.text("root_id", name),
         vm_id=section.text("vm_id", "vm"),
         vm_configuration=section.text("vm_config", "").encode(),
+        failure_policy=_failure_policy(section),
     )
     target: Target = "envoy" if section.choice("target", "higress", ("higress", "envoy")) == "envoy" else "higress"
     config = PluginConfig(
@@ -199,6 +201,11 @@ def _plugin(section: Section, folder: Path, files: list[Path]) -> PluginConfig:
     )
     section.finish()
     return config
+
+
+def _failure_policy(section: Section) -> FailurePolicy:
+    chosen = section.choice("failure_policy", "FAIL_CLOSED", FAILURE_POLICIES)
+    return next(policy for policy in FAILURE_POLICIES if policy == chosen)
 
 
 def _configuration(section: Section, folder: Path, files: list[Path]) -> bytes:

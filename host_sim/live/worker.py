@@ -1,4 +1,4 @@
-"""One VM and what surrounds it: its gateway's clusters, health checks, callouts, and the streams that run on it.
+"""The plugin's VM and what surrounds it: clusters, health checks, callouts, and the streams that run on it.
 
 A new configuration makes a new worker. The old one takes no new streams, ends when its last one has ended, and keeps
 its ticks and health checks until then.
@@ -14,6 +14,7 @@ import aiohttp
 
 from ..clock import LoopScheduler
 from ..cluster import Cluster
+from ..deployment import Deployment, make_links
 from ..gateway import Gateway
 from ..guest import GuestFactory
 from ..records import LOGS_MAX, LogRecord
@@ -46,11 +47,11 @@ class Logs(deque[LogRecord]):
 class Worker:
     """Made by `start_worker`. `number` counts up with every configuration."""
 
-    def __init__(self, number: int, config: GatewayConfig, vm: Vm, callouts: UpstreamCallouts) -> None:
+    def __init__(self, number: int, config: GatewayConfig, deployment: Deployment, callouts: UpstreamCallouts) -> None:
         self.number = number
         self.config = config
-        self.vm = vm
         self.streams: set[HttpStream] = set()
+        self._deployment = deployment
         self._callouts = callouts
         self._checks: list[HealthChecks] = []
         self._idle = asyncio.Event()
@@ -60,11 +61,16 @@ class Worker:
         return f"<worker {self.number}: {len(self.streams)} streams, {self.vm!r}>"
 
     @property
+    def vm(self) -> Vm:
+        """The one that serves now: one that trapped is replaced as the gateway's policy has it."""
+        return self._deployment.vm
+
+    @property
     def clusters(self) -> dict[str, Cluster]:
         return self.vm.gateway.clusters
 
     def open_stream(self) -> HttpStream:
-        stream = self.vm.open_stream()
+        stream = self._deployment.workers[0].open_stream()
         self.streams.add(stream)
         self._idle.clear()
         return stream
@@ -94,24 +100,28 @@ class Worker:
 
     async def retire(self) -> None:
         """Wait for the streams, then end the plugin."""
-        await self._idle.wait()
-        await self._settle()
-        self.vm.finish()
-        await self._settle()  # what the plugin asked for at its end
-        await self.close()
+        try:
+            await self._idle.wait()
+            await self._settle()
+            for vm in self._deployment.vms:
+                vm.finish()
+            await self._settle()  # what the plugin asked for at its end
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         for checks in self._checks:
             await checks.stop()
         await self._callouts.close()
-        self.vm.close()
+        self._deployment.close()
 
     async def _settle(self) -> None:
         ended = asyncio.Event()
-        self.vm.on_call_end = ended.set
+        for vm in self._deployment.vms:
+            vm.on_call_end = ended.set
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_TIMEOUT_S):
-                while self.vm.pending_calls and self.vm.dead is None:
+                while self._deployment.pending_calls:
                     ended.clear()
                     await ended.wait()
 
@@ -144,10 +154,13 @@ async def start_worker(
         on_error=on_error,
         logs=Logs(observations.log),
     )
-    vm = Vm(factory, config.plugin.target, config.plugin.plugin, gateway)
-    worker = Worker(number, config, vm, callouts)
+    links = make_links(factory, config.plugin.plugin, ())
     try:
-        vm.start()
+        worker = Worker(number, config, Deployment(links, config.plugin.target, gateway), callouts)
+    except BaseException:
+        await callouts.close()
+        raise
+    try:
         await worker.start_checks(session, observations)
     except BaseException:
         await worker.close()
