@@ -101,15 +101,22 @@ def _add_messages(messages: list[Any], segments: list[bytes]) -> None:
         except (KeyError, TypeError):
             pending = _add_other(message, pending, segments)
             continue
-        if role == "assistant":
-            if type(content) is str:
+        by_model = role == "assistant"
+        try:  # most contents are texts, and _bytes would be one more call for each
+            if by_model:
                 content = content.rpartition(_THOUGHT_END)[2].lstrip()
-            pending = b"%bassistant\xff%b\xff" % (pending, _content(content))
+            text = content.encode("latin-1")
+        except UnicodeEncodeError:
+            text = content.encode("utf-8", "surrogatepass")
+        except AttributeError:
+            text = _content(content)
+        if by_model:
+            pending = b"".join((pending, b"assistant\xff", text, b"\xff"))
             if "tool_calls" in message:
                 pending += _calls(message["tool_calls"])
         else:
-            text = _bytes(content) if type(content) is str else _content(content)
-            segments.append(b"%b%b\xff%b\xff" % (pending, _value(role), text))
+            name = b"user" if role == "user" else _value(role)
+            segments.append(b"".join((pending, name, b"\xff", text, b"\xff")))
             pending = b""
     if pending:
         segments.append(pending)

@@ -1,0 +1,62 @@
+"""The scripts on a Redis Cluster of three nodes: every call lies in one slot, wherever its route is."""
+
+from collections.abc import Iterator
+
+import pytest
+from ai_load_balancer.policies.prefix_blocks import MAX_BLOCKS, block_keys, prefix_scope
+from ai_load_balancer.scripts import (
+    ACQUIRE,
+    ACQUIRE_BOUNDED,
+    CLUSTER_ACQUIRE,
+    LIVE_COUNTS,
+    RELEASE,
+    RENEW,
+    in_flight_keys,
+    prefix_acquire,
+    prefix_key_prefix,
+)
+from redis.cluster import RedisCluster
+from redis.exceptions import ClusterCrossSlotError
+
+from tests.redis_cluster import redis_cluster
+
+CLUSTER = b"outbound|80||llm.dns"
+ROUTES = [b"route %d" % i for i in range(12)]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    with redis_cluster() as client:
+        yield client
+
+
+def call(cluster, script, keys, *arguments):
+    return cluster.eval(script.by_source[1], len(keys), *keys, *arguments)
+
+
+def test_the_routes_are_on_different_nodes(cluster):
+    owners = {cluster.get_node_from_key(in_flight_keys(route, CLUSTER)[0].decode()).port for route in ROUTES}
+    assert len(owners) == 3
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_request_and_its_end(cluster, route):
+    keys = in_flight_keys(route, CLUSTER)
+    scope = prefix_scope(route, CLUSTER, b"model")
+    blocks = block_keys(prefix_key_prefix(route, CLUSTER), scope, [b"%d" % i for i in range(MAX_BLOCKS)])
+    script = prefix_acquire(len(blocks))
+    for lease, matched in (("one", 0), ("two", MAX_BLOCKS)):
+        reply = call(cluster, script, [*keys, *blocks], 1, 60_000, 0, 60_000, lease, 0, "a:1", "b:1")
+        assert reply == [1, 1 + bool(matched), matched]
+    assert call(cluster, ACQUIRE, keys, 1, 60_000, 0, "three", 0, "a:1", "b:1") == [2, 1]
+    assert call(cluster, ACQUIRE_BOUNDED, keys, 1, 60_000, 1.25, "four", "c:1")[1] == 1
+    assert call(cluster, CLUSTER_ACQUIRE, keys, 1, 60_000, "five", 0, "d:1", 1) == [1, 1]
+    assert call(cluster, RENEW, keys, 60_000, "one", 1, "a:1") == 0
+    assert len(call(cluster, LIVE_COUNTS, keys)) == 8
+    assert call(cluster, RELEASE, keys, "one", "two", "three", "four", "five") == 5
+
+
+def test_keys_in_two_slots_would_be_refused(cluster):
+    node = cluster.get_node_from_key("{a}")
+    with pytest.raises(ClusterCrossSlotError):
+        cluster.execute_command("EVAL", "return 1", 2, "{a}", "{b}", target_nodes=node)
