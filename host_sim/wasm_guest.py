@@ -8,28 +8,23 @@ import hashlib
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from struct import Struct
-from typing import Any
 
 import wasmtime
 from wasmtime import Func, FuncType, ValType
 
 from .abi import ABI_MARKERS, CALLABLE_AT_START, CALLBACKS, Target, host_calls, parameter_types
-from .codec import decode_pairs, encode_pairs
 from .compiled_cache import CompiledCache
-from .errors import GuestTrap, HostCallError, LoadError
+from .errors import GuestTrap, LoadError
 from .guest import Environment, HostCalls
-from .wasi import WASI_FUNCTIONS, WASI_MODULE, MemoryFault, Wasi
+from .guest_memory import GuestMemory
+from .host_functions import HostFunctions, no_memory
+from .wasi import WASI_FUNCTIONS, WASI_MODULE, Wasi
 from .wasm_crossing import Crossing
 
 MEMORY_SIZE_MAX = 1 << 30  # Envoy's limit for a VM
 STACK_SIZE_MAX = 960 * 1024  # about what V8 leaves to wasm frames in Envoy
 FUEL_TANK = 1 << 62  # never runs out
 INSTANTIATE_ATTEMPTS_MAX = 5
-INVALID_MEMORY_ACCESS = 6
-_U32 = Struct("<I")
-_U64 = Struct("<Q")
-_MASK = 0xFFFF_FFFF
 
 
 def _config(fuel: bool) -> wasmtime.Config:
@@ -69,48 +64,13 @@ class WasmFactory:
         return WasmGuest(self, target, host, environment)
 
 
-class _Memory:
-    """wasi.Memory over the exported memory."""
-
-    def __init__(self) -> None:
-        self.view = memoryview(b"")
-        self._renew: Callable[[], memoryview] | None = None
-
-    def attach(self, renew: Callable[[], memoryview]) -> None:
-        self._renew = renew
-        self.view = renew()
-
-    def detach(self) -> None:
-        self._renew = None
-        self.view = memoryview(b"")
-
-    def check(self, end: int) -> None:
-        """The memory may have grown; if not enough, MemoryFault."""
-        if self._renew is not None:
-            self.view = self._renew()
-        if end > len(self.view):
-            raise MemoryFault(f"address {end} is beyond the memory of {len(self.view)} bytes")
-
-    def read(self, address: int, size: int) -> bytes:
-        end = address + size
-        if end > len(self.view):
-            self.check(end)
-        return self.view[address:end].tobytes()
-
-    def write(self, address: int, data: bytes) -> None:
-        end = address + len(data)
-        if end > len(self.view):
-            self.check(end)
-        self.view[address:end] = data
-
-
 class WasmGuest:
     """guest.Guest over one instance."""
 
     def __init__(self, factory: WasmFactory, target: Target, host: HostCalls, environment: Environment) -> None:
         self._factory = factory
-        self._memory = _Memory()
-        self._host = host
+        self._memory = GuestMemory()
+        self._host_functions = HostFunctions(self._memory, host)
         self._wasi = Wasi(self._memory, host, environment)
         self._store = wasmtime.Store(factory.engine)
         self._store.set_limits(memory_size=MEMORY_SIZE_MAX)
@@ -124,7 +84,7 @@ class WasmGuest:
         self._linker = wasmtime.Linker(factory.engine)
         self._define_imports(target)
         self._instantiate()
-        self._allocate = self._functions.get("malloc") or self._functions["proxy_on_memory_allocate"]
+        self._host_functions.allocate = self._functions.get("malloc") or self._functions["proxy_on_memory_allocate"]
         self._start()
 
     @property
@@ -153,7 +113,7 @@ class WasmGuest:
         """The memory goes with the store: nothing may be called afterwards."""
         self._memory.detach()
         self._functions.clear()
-        del self._allocate
+        self._host_functions.allocate = no_memory
         self._linker.close()
         self._store.close()
 
@@ -182,7 +142,7 @@ class WasmGuest:
             module, name = wanted.module, wanted.name or ""
             if module == "env" and name in calls:
                 signature: tuple[list[str], list[str]] = (parameter_types(calls[name]), ["i32"])
-                function = self._host_function(name, calls[name])
+                function = self._gated(name, self._host_functions.function(name, calls[name]))
             elif module == WASI_MODULE and name in WASI_FUNCTIONS:
                 parameters = ["i64" if kind == "l" else "i32" for kind in WASI_FUNCTIONS[name]]
                 signature = (parameters, [] if name == "proc_exit" else ["i32"])
@@ -235,62 +195,6 @@ class WasmGuest:
 
         return run
 
-    def _host_function(self, name: str, signature: str) -> Callable[..., int | None]:
-        inputs, _, outputs = signature.partition(":")
-        memory = self._memory
-        host_call = self._host.host_call
-
-        def run(*arguments: int) -> int:
-            values: list[Any] = []
-            at = 0
-            try:
-                for kind in inputs:
-                    value = arguments[at]
-                    at += 1
-                    if kind == "s" or kind == "p":
-                        data = memory.read(value & _MASK, arguments[at] & _MASK)
-                        at += 1
-                        values.append(data if kind == "s" else _pairs(data))
-                    else:
-                        values.append(value & _MASK if kind == "i" else _signed(value) if kind == "j" else value)
-                result = host_call(name, *values)
-                if outputs:
-                    self._put(outputs, result if len(outputs) > 1 else (result,), arguments[at:])
-            except HostCallError as error:
-                return error.status
-            except MemoryFault:
-                return INVALID_MEMORY_ACCESS
-            return 0
-
-        return self._gated(name, run)
-
-    def _put(self, outputs: str, results: tuple[Any, ...], pointers: tuple[int, ...]) -> None:
-        """Write the results of a host call to where its out-pointers show."""
-        memory = self._memory
-        at = 0
-        for kind, result in zip(outputs, results, strict=True):
-            if kind == "u":
-                memory.write(pointers[at] & _MASK, _U32.pack(result & _MASK))
-            elif kind == "U":
-                memory.write(pointers[at] & _MASK, _U64.pack(result & 0xFFFF_FFFF_FFFF_FFFF))
-            else:
-                data = encode_pairs(result) if kind == "P" and result else result or b""
-                address = self._place(data)
-                memory.write(pointers[at] & _MASK, _U32.pack(address))
-                at += 1
-                memory.write(pointers[at] & _MASK, _U32.pack(len(data)))
-            at += 1
-
-    def _place(self, data: bytes) -> int:
-        """Copy `data` into memory that the guest allocates; nothing is allocated for no bytes."""
-        if not data:
-            return 0
-        address = (self._allocate(len(data)) or 0) & _MASK
-        if not address:
-            raise MemoryFault(f"the guest has no memory for {len(data)} bytes")
-        self._memory.write(address, data)
-        return address
-
 
 def _first_success(instantiate: Callable[[], wasmtime.Instance]) -> wasmtime.Instance:
     """The first instance of a module also makes its memory image, a sealed memfd that later ones map.
@@ -304,19 +208,6 @@ def _first_success(instantiate: Callable[[], wasmtime.Instance]) -> wasmtime.Ins
             if "memfd" not in str(error):
                 raise
     return instantiate()
-
-
-def _signed(value: int) -> int:
-    """The i32 in the lower 32 bits."""
-    return ((value & _MASK) ^ 0x8000_0000) - 0x8000_0000
-
-
-def _pairs(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Malformed pairs are an empty map, silently, as on Envoy."""
-    try:
-        return decode_pairs(data)
-    except ValueError:
-        return []
 
 
 def _signature(found: object) -> tuple[list[str], list[str]]:
