@@ -6,6 +6,11 @@ from typing import Any
 from ai_load_balancer.drivers.cluster_hash import ClusterHashDriver, ClusterHashRequest
 from ai_load_balancer.drivers.cluster_metrics import ClusterMetricsDriver, ClusterMetricsRequest, FirstTokenRequest
 from ai_load_balancer.drivers.cluster_modes import AdaptiveScoreMode, LatencyMode, LeastBusyMode, Mode
+from ai_load_balancer.drivers.redis_adaptive_score import (
+    RedisAdaptiveScoreDriver,
+    RedisAdaptiveScoreRequest,
+    ServiceLeases,
+)
 from ai_load_balancer.drivers.redis_endpoint_hash import RedisEndpointHash, RedisEndpointHashDriver
 from ai_load_balancer.policies.adaptive_score import Weights
 from ai_load_balancer.policies.cluster_hash import ClusterHash
@@ -17,7 +22,13 @@ CLUSTER_HEADER = "x-higress-target-cluster"
 
 
 class ClusterPolicies(RootContext):
-    further_contexts = (ClusterHashRequest, ClusterMetricsRequest, FirstTokenRequest, RedisEndpointHash)
+    further_contexts = (
+        ClusterHashRequest,
+        ClusterMetricsRequest,
+        FirstTokenRequest,
+        RedisAdaptiveScoreRequest,
+        RedisEndpointHash,
+    )
     plugin_id = ""
 
     def on_configure(self, configuration_size: int) -> bool | None:
@@ -31,6 +42,13 @@ class ClusterPolicies(RootContext):
             client = RedisClient(config["redis"])
             client.init()
             self.driver = RedisEndpointHashDriver(self, client, "x-mse-consumer", config["load_factor"])  # type: ignore[arg-type]
+        elif "redis" in config:
+            client = RedisClient(config["redis"])
+            client.init()
+            services = config["services"]
+            leases = ServiceLeases(self, client, "fleet")  # type: ignore[arg-type]
+            mode = AdaptiveScoreMode(services, Weights())
+            self.driver = RedisAdaptiveScoreDriver(leases, services, mode, 1.0, 100, CLUSTER_HEADER, reroute)
         else:
             services = config["services"]
             rate_limit = config.get("rate_limit", 1.0)

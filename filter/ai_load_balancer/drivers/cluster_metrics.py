@@ -102,12 +102,21 @@ class ClusterMetricsDriver:
         """The position of the service for a request that starts now."""
         if self._rate_limit >= 1:
             return self.mode.choose(None, now_ms)
-        found = shared_data.get(self._picks_key)
-        among = below_limit(found[0] if found else b"", len(self.services), self._rate_limit)
-        position = self.mode.choose(among, now_ms)
-        with suppress(CasMismatch):
-            shared_data.update(self._picks_key, lambda picks: with_pick(picks or b"", position, self._queue_size))
+        position = self.mode.choose(self.among(), now_ms)
+        self.note_pick(position)
         return position
+
+    def among(self) -> Sequence[int] | None:
+        """The services below the rate limit; None for all."""
+        if self._rate_limit >= 1:
+            return None
+        found = shared_data.get(self._picks_key)
+        return below_limit(found[0] if found else b"", len(self.services), self._rate_limit)
+
+    def note_pick(self, position: int) -> None:
+        if self._rate_limit < 1:
+            with suppress(CasMismatch):
+                shared_data.update(self._picks_key, lambda picks: with_pick(picks or b"", position, self._queue_size))
 
     def on_tick(self) -> None:
         self.mode.on_tick(_now_ns() // 1_000_000)

@@ -90,6 +90,14 @@ class _InFlight:
             raise
         return position
 
+    def start_at(self, position: int, now_ms: int) -> None:
+        self.own.release(now_ms)
+        self.own.start(position)
+        self.post(now_ms)
+
+    def totals(self, now_ms: int) -> Sequence[int]:
+        return self._board.totals(_value(self._key), now_ms)
+
     def finish(self, position: int, now_ms: int) -> None:
         self.own.finish(position)
         self.post(now_ms)
@@ -165,7 +173,7 @@ class LatencyMode:
 
 
 class AdaptiveScoreMode:
-    """AdaptiveScore by the in-flight counts of this gateway."""
+    """AdaptiveScore by the in-flight counts of this gateway; with those of all gateways, see redis_adaptive_score."""
 
     needs_first_token = True
 
@@ -175,6 +183,7 @@ class AdaptiveScoreMode:
         self._policy = AdaptiveScore(len(services), weights)
         self._key = statistics_key("AdaptiveScore", services, 0)
         self.on_tick = self._in_flight.on_tick
+        self.start_at = self._in_flight.start_at
 
     @property
     def is_idle(self) -> bool:
@@ -188,6 +197,12 @@ class AdaptiveScoreMode:
         return self._in_flight.start(
             lambda in_flight: choose(policy.scores(value, in_flight, candidates, now_ms), candidates, number), now_ms
         )
+
+    def scored(self, among: Sequence[int] | None, now_ms: int) -> tuple[Sequence[int], list[float]]:
+        """Candidates and their scores. Whoever chooses one of them must call `start_at(position, now_ms)`."""
+        value = _value(self._key)
+        candidates = self._policy.candidates(value, self._all if among is None else among, now_ms, getrandbits)
+        return candidates, self._policy.scores(value, self._in_flight.totals(now_ms), candidates, now_ms)
 
     def first_token(self, position: int, started_ms: int, now_ms: int) -> None:
         _update(self._key, lambda value: self._policy.first_token(value, position, now_ms - started_ms))
