@@ -60,6 +60,9 @@ def _of_response(context: "HttpFilter", name: bytes) -> bytes | None:
         return _number(int(direction.headers.get(b":status") or b"0"))
     if name == b"size":
         return _number(direction.received_size)
+    if name == b"code_details" and direction.headers is not None:
+        reply = context.stream.local_reply
+        return reply.details.replace(" ", "_").encode() if reply is not None else b"via_upstream"
     headers = direction.headers if direction.headers_open or context.logging else None
     return _header(headers, name) if headers is not None else None
 

@@ -135,7 +135,7 @@ def get_header_map_value(vm: "Vm", map_type: int, name: bytes) -> bytes:
         context = vm.http_filter()
         status = Status.NOT_FOUND if context is not None and context.logging else Status.BAD_ARGUMENT
         raise HostCallError(status, f"map {map_type} is not available now")
-    value = found.get(name)
+    value = found.get(_name(map_type, name))
     if value is None:
         raise HostCallError(Status.NOT_FOUND, f"no header {name!r}")
     return value

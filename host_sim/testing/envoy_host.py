@@ -17,6 +17,7 @@ from ..simulator import AUTHORITY, REQUEST_TIMEOUT_S, Abort, Body
 from .envoy_process import Envoy
 from .hosts import HostKind, LogLine, Loop, Pending
 from .http1 import LINE_SIZE_MAX, Http1Error, Message, head, read_body, read_head, write_chunked
+from .options import Addresses
 from .script_server import Received
 
 ID_HEADER = "x-exchange-id"  # joins what the client sent to what an upstream got
@@ -41,8 +42,11 @@ class EnvoyHost:
 
     kind: HostKind = "envoy"
 
-    def __init__(self, envoy: Envoy, listener: str, received: "deque[Received]", loop: Loop) -> None:
+    def __init__(
+        self, envoy: Envoy, listener: str, received: "deque[Received]", loop: Loop, clusters: Addresses
+    ) -> None:
         self.envoy = envoy
+        self.clusters = clusters
         self._url = urlsplit(envoy.urls[listener])
         self._received = received
         self._loop = loop

@@ -13,6 +13,7 @@ from proxywasm.enums import LogLevel
 from ..exchange import Exchange
 from ..headers import Headers
 from ..simulator import REQUEST_TIMEOUT_S, Abort, Body, Simulator
+from .options import Addresses
 
 HostKind: TypeAlias = Literal["native", "wasm", "envoy"]
 HOST_KINDS: tuple[HostKind, ...] = ("native", "wasm", "envoy")
@@ -41,6 +42,9 @@ class Pending(Protocol):
 class Host(Protocol):
     @property
     def kind(self) -> HostKind: ...
+    @property
+    def clusters(self) -> Addresses:
+        """The addresses of the endpoints, by cluster."""
 
     def request(
         self,
@@ -117,6 +121,9 @@ class SimulatedHost:
     def __init__(self, kind: HostKind, simulator: Simulator) -> None:
         self.kind: HostKind = kind
         self.simulator = simulator
+        self.clusters: Addresses = {
+            name: [endpoint.address for endpoint in cluster.endpoints] for name, cluster in simulator.clusters.items()
+        }
         self.exchanges: list[Exchange] = []
         self._loop = Loop()
         try:
