@@ -15,21 +15,9 @@ TIMEOUT_S = 300
 def run_pytest(*arguments: object) -> "subprocess.CompletedProcess[str]":
     """Without this repository's settings."""
     path = os.pathsep.join(str(ROOT / folder) for folder in ("abi", "filter", "."))
+    settings = ("-p", "host_sim.pytest_plugin", "-c", os.devnull, "--rootdir", EXAMPLES, *OPTIONS)
     return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "host_sim.pytest_plugin",
-            "-c",
-            os.devnull,
-            "-q",
-            "--rootdir",
-            EXAMPLES,
-            *OPTIONS,
-            *map(str, arguments),
-        ],
+        [sys.executable, "-m", "pytest", "-q", *map(str, settings), *map(str, arguments)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
