@@ -79,3 +79,27 @@ def test_changes_are_followed_and_a_stop_waits_for_what_is_in_flight(gateway_yam
                 return seen, body, gateway.process.wait(20)
 
     assert run(scenario()) == (["hello", "hi", "hi"], b"two", 0)
+
+
+@pytest.mark.parametrize("signals", [1, 2], ids=["drain timeout", "second signal"])
+def test_a_stop_does_not_wait_for_ever(gateway_yaml, signals):
+    """For a request that never ends: as long as configured, or until a second signal."""
+
+    async def scenario():
+        async with Upstream() as upstream, aiohttp.ClientSession() as client:
+            patience_ms = 1 if signals == 1 else 600_000
+            gateway_yaml.write_text(json.dumps(document(upstream.address, drain_timeout_ms=patience_ms)))
+            with ailb(["serve", "-c", str(gateway_yaml)]) as gateway:
+                base = address(gateway.until("gateway on"))
+                upstream.send(b"one")
+                async with client.get(f"{base}/stream") as response:
+                    await response.content.readany()
+                    gateway.process.send_signal(signal.SIGTERM)
+                    gateway.until("stopping")
+                    if signals == 2:
+                        gateway.process.send_signal(signal.SIGINT)
+                    with pytest.raises(aiohttp.ClientPayloadError):
+                        await response.read()
+                return gateway.process.wait(20)
+
+    assert run(scenario()) == signals - 1
