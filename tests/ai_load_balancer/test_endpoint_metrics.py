@@ -8,11 +8,13 @@ import pytest
 from ai_load_balancer.policies.endpoint_loads import EndpointLoads
 from ai_load_balancer.policies.endpoint_metrics import Endpoint, EndpointMetrics, View, is_failure
 from ai_load_balancer.policies.metrics_text import NO_LORA, Lora, Metrics
+from hypothesis import given
+from hypothesis import strategies as st
 
 from .test_policy import CHI_SQUARE_BOUND
 
 NOW_MS = 1.8e12
-DRAWS = 60
+DRAWS = 60  # a multiple of every number of endpoints here, so that each is drawn
 
 
 def endpoint(number, metrics, text=1, healthy_at_ms=None):
@@ -89,6 +91,45 @@ CHAIN = {
 def test_the_chain_of_default(case):
     endpoints, expected = CHAIN[case]
     assert favourites(EndpointMetrics(), view_of(*endpoints), model="sql") == expected
+
+
+def by_the_book(endpoints, model):
+    """The chain as the Go plugin applies it, in whole numbers, to endpoints that all have metrics."""
+
+    def least_queuing(left):
+        depths = [endpoints[i].waiting for i in left]
+        return [i for i in left if endpoints[i].waiting <= min(depths) + (max(depths) - min(depths)) // len(left)]
+
+    def least_cache(left):
+        usages = [endpoints[i].kv_usage for i in left]
+        return {i for i in left if endpoints[i].kv_usage <= min(usages) + (max(usages) - min(usages)) / len(left)}
+
+    def is_active(i):
+        return model in endpoints[i].lora.active
+
+    def has_room(i):
+        return len(endpoints[i].lora.active) < endpoints[i].lora.max_active
+
+    everyone = list(range(len(endpoints)))
+    low = [i for i in everyone if endpoints[i].waiting < 50]
+    if low:
+        return least_cache(least_queuing([*filter(is_active, low)] or [*filter(has_room, low)] or low))
+    queued = least_queuing(everyone)
+    return least_cache([i for i in queued if is_active(i) or has_room(i)] or queued)
+
+
+engines = st.builds(
+    engine,
+    st.integers(0, 12) | st.integers(45, 120),
+    st.floats(0, 1),
+    st.sets(st.sampled_from(["sql", "chat", "x"])),
+    st.integers(0, 3),
+)
+
+
+@given(st.lists(engines, min_size=1, max_size=6))
+def test_default_decides_as_the_go_plugin(endpoints):
+    assert favourites(EndpointMetrics(), view_of(*endpoints), model="sql") == by_the_book(endpoints, "sql")
 
 
 def test_without_a_model_adapters_do_not_matter():
