@@ -159,6 +159,12 @@ def test_the_number_of_owners_is_bounded(index):
     assert len(index.owners("A")) == MAX_OWNERS
 
 
+def test_an_expired_lease_does_not_count(index):
+    first, _, _ = index.acquire("A")
+    index.database.zadd(KEYS[2], {"lease-1": 1})
+    assert index.acquire("A") == (first, 1, 1)
+
+
 def test_blocks_expire_and_a_hit_renews_them(index):
     index.acquire("AB")
     assert all(0 < index.database.pttl(PREFIX + block) <= BLOCK_TTL_MS for block in (b"A", b"B"))

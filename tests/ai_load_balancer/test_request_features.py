@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from ai_load_balancer.policies.request_features import MAX_BODY_BYTES, Features, read
+from ai_load_balancer.policies.request_features import MAX_BODY_BYTES, MAX_ITEMS, Features, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -120,6 +120,19 @@ def test_images_count():
     other = {"role": "user", "content": [{**IMAGE, "image_url": {"url": "data:image/png;base64,BBBB"}}]}
     assert chat(image) != chat(other)
     assert chat(image) == chat(image)
+
+
+def test_cache_marks_do_not_count():
+    marked = {**IMAGE, "cache_control": {"type": "ephemeral"}}
+    assert chat({"role": "user", "content": [marked]}) == chat({"role": "user", "content": [IMAGE]})
+
+
+def test_of_long_arrays_the_start_is_looked_at():
+    many = [{"role": "assistant", "content": "a"}] * MAX_ITEMS
+    assert chat(*many, USER) == chat(*many)
+    parts = [{"type": "text", "text": "a"}] * MAX_ITEMS
+    assert chat({"role": "user", "content": [*parts, IMAGE]}) == chat({"role": "user", "content": parts})
+    assert len(features(prompt=["a"] * (MAX_ITEMS + 1)).segments) == MAX_ITEMS
 
 
 def test_calls_count_and_their_ids_do_not():

@@ -16,7 +16,8 @@ and another does not, counts as two.
 import json
 from typing import Any, NamedTuple
 
-MAX_BODY_BYTES = 8 * 2**20
+MAX_BODY_BYTES = 4 * 2**20
+MAX_ITEMS = 1024  # of an array, be it of messages, parts, calls or prompts; what follows is not looked at
 
 # \xff ends a field, \xfe a part of one. Neither is in any UTF-8 text, so that no two texts look like one.
 _PART_END = b"\xfe"
@@ -88,18 +89,18 @@ def _segments(request: dict[str, Any]) -> list[bytes]:
     elif type(prompt[0]) is int:  # token ids
         segments.append(b"prompt\xff%b\xff" % _bytes(_dumps(prompt)))
     else:
-        segments += [b"prompt\xff%b\xff" % _value(part) for part in prompt]
+        segments += [b"prompt\xff%b\xff" % _value(part) for part in prompt[:MAX_ITEMS]]
     return segments
 
 
 def _add_messages(messages: list[Any], segments: list[bytes]) -> None:
-    pending = b""  # what the model said since the last segment
-    for message in messages:
+    pieces: list[bytes] = []  # of the segment that has not ended yet
+    for message in messages[:MAX_ITEMS]:
         try:
             role = message["role"]
             content = message["content"]
         except (KeyError, TypeError):
-            pending = _add_other(message, pending, segments)
+            _add_other(message, pieces, segments)
             continue
         by_model = role == "assistant"
         try:  # most contents are texts, and _bytes would be one more call for each
@@ -111,39 +112,37 @@ def _add_messages(messages: list[Any], segments: list[bytes]) -> None:
         except AttributeError:
             text = _content(content)
         if by_model:
-            pending = b"".join((pending, b"assistant\xff", text, b"\xff"))
+            pieces += (b"assistant\xff", text, b"\xff")
             if "tool_calls" in message:
-                pending += _calls(message["tool_calls"])
+                pieces += _calls(message["tool_calls"])
         else:
-            name = b"user" if role == "user" else _value(role)
-            segments.append(b"".join((pending, name, b"\xff", text, b"\xff")))
-            pending = b""
-    if pending:
-        segments.append(pending)
+            pieces += (b"user" if role == "user" else _value(role), b"\xff", text, b"\xff")
+            segments.append(b"".join(pieces))
+            pieces = []
+    if pieces:
+        segments.append(b"".join(pieces))
 
 
-def _add_other(item: Any, pending: bytes, segments: list[bytes]) -> bytes:
-    """A message without content, or an item of a response's input that is no message. Returns what is pending then."""
+def _add_other(item: Any, pieces: list[bytes], segments: list[bytes]) -> None:
+    """A message without content, or an item of a response's input that is no message."""
     if type(item) is not dict:
         raise _UnknownShape
     kind = item.get("type")
     if item.get("role") == "assistant":
-        return b"%bassistant\xff\xff%b" % (pending, _calls(item.get("tool_calls")))
-    if kind in _THOUGHT_TYPES:
-        return pending
-    if type(kind) is not str:
+        pieces += (b"assistant\xff\xff", *_calls(item.get("tool_calls")))
+    elif type(kind) is not str:
         raise _UnknownShape
-    pending = b"%bitem\xff%b\xff" % (pending, _value(item))
-    if kind.endswith("_call"):
-        return pending
-    segments.append(pending)
-    return b""
+    elif kind not in _THOUGHT_TYPES:
+        pieces += (b"item\xff", _value(item), b"\xff")
+        if not kind.endswith("_call"):
+            segments.append(b"".join(pieces))
+            pieces.clear()
 
 
-def _calls(tool_calls: Any) -> bytes:
+def _calls(tool_calls: Any) -> list[bytes]:
     if type(tool_calls) is not list:
-        return b""
-    return b"".join([b"call\xff%b\xff" % _value(call) for call in tool_calls])
+        return []
+    return [b"call\xff%b\xff" % _value(call) for call in tool_calls[:MAX_ITEMS]]
 
 
 def _content(content: Any) -> bytes:
@@ -155,7 +154,11 @@ def _content(content: Any) -> bytes:
     if type(content) is not list:
         return _value(content)
     return _PART_END.join(
-        [_part(part) for part in content if type(part) is not dict or part.get("type") not in _THOUGHT_TYPES]
+        [
+            _part(part)
+            for part in content[:MAX_ITEMS]
+            if type(part) is not dict or part.get("type") not in _THOUGHT_TYPES
+        ]
     )
 
 
