@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from proxywasm import HttpContext, RedisClient, RootContext
 
-from ..leases import LEASE_TTL_MS, WEIGHT, Lease, Leases
+from ..leases import LEASE_TTL_MS, MAX_SCOPES, WEIGHT, Lease, Leases, Scope
 from ..policies.endpoint_hash import EndpointHash
 from ..scripts import ACQUIRE_BOUNDED, in_flight_keys
 from .driver import bound
@@ -37,6 +37,7 @@ class SessionLeases(Leases):
         self._hash_header = hash_header
         self._load_factor = str(load_factor)
         self._policy = EndpointHash()
+        self._beginnings: dict[Scope, tuple[str | bytes | int, ...]] = {}
 
     def ask(
         self,
@@ -53,10 +54,18 @@ class SessionLeases(Leases):
         context.order = order = self._policy.order(endpoints, session)
         scope = self._scopes.get((route, cluster)) or self._new_scope(route, cluster)
         lease = Lease(f"{self._gateway}-{next(self._numbers)}", scope)
-        command: list[str | bytes | int] = [*ACQUIRE_BOUNDED.by_sha, *in_flight_keys(route, cluster)]
-        command += (WEIGHT, LEASE_TTL_MS, self._load_factor, lease.id, *order)
-        self._client.call(context, command, on_reply, on_reply, ACQUIRE_BOUNDED)
+        beginning = self._beginnings.get(scope) or self._new_beginning(scope, route, cluster)
+        self._client.call(context, (*beginning, lease.id, *order), on_reply, on_reply, ACQUIRE_BOUNDED)
         return lease
+
+    def _new_beginning(self, scope: Scope, route: bytes, cluster: bytes) -> tuple[str | bytes | int, ...]:
+        """The command up to what differs from call to call."""
+        if len(self._beginnings) >= MAX_SCOPES:
+            self._beginnings.clear()
+        keys = in_flight_keys(route, cluster)
+        beginning = (*ACQUIRE_BOUNDED.by_sha, *keys, str(WEIGHT), str(LEASE_TTL_MS), self._load_factor)
+        self._beginnings[scope] = beginning
+        return beginning
 
 
 class RedisEndpointHashDriver:

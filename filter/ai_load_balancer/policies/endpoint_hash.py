@@ -19,17 +19,18 @@ from math import ceil
 from .decision import Routed
 
 SESSION_BUCKETS = 4096  # 32 per endpoint, if there are 128
-MAX_ORDERS = 1024  # remembered per set of endpoints
-MAX_ENDPOINT_SETS = 16  # remembered at a time
+MAX_ENDPOINT_SETS = 8  # remembered at a time; for 128 endpoints each takes up to 2 MB
 
-_PRIME = 2**61 - 1  # Mersenne's; products of two numbers below it are well mixed by the remainder
+# The largest one below 2^30: the remainder mixes products of two numbers below it well, and CPython keeps each of them
+# in one digit, which makes an order cheap.
+_PRIME = 2**30 - 35
 
 
 class SessionOrders:
-    """The orders of preference over one set of endpoints."""
+    """The orders of preference over one set of endpoints, one per bucket."""
 
     def __init__(self, endpoints: Sequence[str]) -> None:
-        self._hashes = {endpoint: stable_hash(endpoint) for endpoint in endpoints}
+        self._hashes = {endpoint: stable_hash(endpoint) for endpoint in sorted(endpoints)}
         self._orders: dict[int, tuple[str, ...]] = {}
 
     def order(self, bucket: int) -> tuple[str, ...]:
@@ -38,8 +39,6 @@ class SessionOrders:
             factor = stable_hash(f"bucket {bucket}")
             scores = {endpoint: value * factor % _PRIME for endpoint, value in self._hashes.items()}
             order = tuple(sorted(scores, key=scores.__getitem__))
-            if len(self._orders) >= MAX_ORDERS:
-                self._orders.clear()
             self._orders[bucket] = order
         return order
 
@@ -74,6 +73,6 @@ def choose(order: Sequence[str], in_flight: Mapping[str, int], load_factor: floa
 
 
 def stable_hash(text: str) -> int:
-    """In 1 .. 2^61 - 2, the same everywhere and always."""
+    """In 1 .. 2^30 - 36, the same everywhere and always."""
     digest = blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "little") % (_PRIME - 1) + 1
