@@ -100,8 +100,8 @@ class Direction:
         self.headers_open = True
         self.received_all = end
         result = self.owner.action(self, f"proxy_on_{self.name}_headers", len(self.headers), int(end))
-        if result is None:
-            return
+        if result is None or (self.headers_sent and self.received_all):
+            return  # ended, or all of it was continued from within the callback
         action = self.owner.header_action(result)
         if action is HeaderAction.STOP_ITERATION:
             self.hold = Hold.PART
@@ -144,9 +144,11 @@ class Direction:
     # What the guest asks for
 
     def proceed(self) -> None:
-        """Go on after a stop; does nothing when nothing is stopped."""
+        """Go on after a stop. From within the headers callback: the headers go on, whatever that returns."""
         was, self.hold = self.hold, Hold.NONE
         if was is Hold.NONE:
+            if self.headers is not None:
+                self._send_headers()
             return
         self._send_headers()
         while self._metadata and self.hold is Hold.NONE:

@@ -269,3 +269,52 @@ def test_metadata_callbacks_cannot_hold_anything() -> None:
     assert [len(frame) for frame in stream.upstream.metadata + stream.downstream.metadata] == [2, 1]
     stream.response_body(b"")
     sim.finish()
+
+
+@pytest.mark.parametrize("end_of_stream", [True, False])
+def test_continue_stream_within_the_headers_callback(end_of_stream: bool) -> None:
+    """As on Envoy: the request's maps are out of reach at once, and the headers go on whatever the callback returns.
+    What comes after them is stopped as it says: a body then waits for ever."""
+    seen: list[str] = []
+
+    def request_headers(call: Any, *arguments: int) -> int:
+        call("continue_stream", 0)
+        seen.append(status_of(call, "get_header_map_value", 0, b":path"))
+        return 4
+
+    _, stream = start(request_headers=request_headers)
+    stream.request_headers(REQUEST, end_of_stream)
+    if not end_of_stream:
+        stream.request_body(b"x")
+    assert seen == ["BAD_ARGUMENT"]
+    assert (stream.upstream.headers is not None, stream.upstream.body) == (True, b"")
+    assert (stream.upstream.ended, stream.paused) == (end_of_stream, not end_of_stream)
+
+
+def test_effective_context_0_is_the_callbacks_own() -> None:
+    seen: list[Any] = []
+
+    def request_headers(call: Any, *arguments: int) -> int:
+        call("set_effective_context", 1)
+        seen.append(status_of(call, "get_header_map_value", 0, b":path"))
+        call("set_effective_context", 0)
+        seen.append(call("get_header_map_value", 0, b":path"))
+        return 0
+
+    _, stream = start(request_headers=request_headers)
+    stream.request_headers(REQUEST)
+    assert seen == ["BAD_ARGUMENT", b"/v1/chat"]
+
+
+def test_the_status_of_a_failed_callout_keeps_its_code_and_loses_its_text() -> None:
+    seen: list[Any] = []
+
+    def tick(call: Any, root: int) -> None:
+        seen.append(call("get_status"))
+        call("http_call", b"llm", PAIRS, b"", [], 0)
+
+    sim, _ = start(tick=tick, http_call_response=lambda call, *a: seen.append(call("get_status")))
+    sim.vm.tick()
+    sim.deliver_http(None)
+    sim.vm.tick()
+    assert seen == [(0, b""), (11, b"reset"), (11, b"")]

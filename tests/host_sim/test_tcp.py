@@ -151,6 +151,17 @@ def test_plugins_in_a_chain() -> None:
     assert (connection.to_upstream.data, connection.to_downstream.data) == (b"x", b"y")
 
 
+def test_a_connection_that_was_held_back_goes_on_without_data() -> None:
+    def tick(call: Any, root: int) -> None:
+        call("set_effective_context", connection.context_id)
+        call("continue_stream", 2)
+
+    _, sim, connection = connect(new_connection=lambda *a: 1, tick=tick)
+    assert not connection.endpoint
+    sim.vm.tick()
+    assert connection.endpoint.address == "10.0.0.1:80"
+
+
 def test_a_trap_closes_the_connection() -> None:
     def trap(*arguments: Any) -> int:
         raise GuestTrap("unreachable")

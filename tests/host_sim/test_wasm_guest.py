@@ -220,6 +220,8 @@ def test_malloc_is_preferred(wasm):
 
 
 def test_imports_are_restricted_while_the_module_starts(wasm):
+    """During `_initialize`/`_start` only these imports may be called, else a trap and the load fails. The wasm start
+    section must call no import."""
     initialize = f'{LOG};;;(data (i32.const 0) "ok")(func (export "_initialize") {log_ok()})'
     sim = start(wasm(initialize))
     assert messages(sim) == ["ok"]
