@@ -11,14 +11,16 @@ import pytest
 from proxywasm.enums import LogLevel
 
 from host_sim import ScriptedRequest, ScriptedResponse, ScriptedUpstream, Simulator, UpstreamFailed
+from host_sim.gateway import FailurePolicy
 from host_sim.headers import to_str
 from host_sim.testing.envoy_config import ROUTE_NAME, Cluster, Listener, Plugin, bootstrap
 from host_sim.testing.envoy_host import EnvoyHost
 from host_sim.testing.envoy_process import Envoy, run_envoy
-from host_sim.testing.hosts import HOST_KINDS, HostKind, Loop, SimulatedHost
+from host_sim.testing.hosts import HOST_KINDS, Host, HostKind, Loop, SimulatedHost
 from host_sim.testing.script_server import RECEIVED_MAX, Received, ScriptServer
 from tests.conformance.probe import Probe
 from tests.conformance.table import document
+from tests.conformance.trapping import POLICIES, trapping_module
 from tests.envoy.binaries import NEWEST, require_envoy
 from tests.plugin_builds import PLUGINS, built_plugin
 
@@ -72,8 +74,12 @@ def envoy(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
             Listener(name, [plugin(name, allow_on_headers_stop_iteration=allow)]) for name, allow in LISTENERS.items()
         ]
         clusters = [Cluster("llm", [server.address]), Cluster("down", [DOWN])]
-        config = bootstrap(clusters, listeners=listeners)
         directory = tmp_path_factory.mktemp("conformance")
+        listeners += [
+            Listener(policy, [Plugin(trapping_module(directory), name=policy, failure_policy=policy)])
+            for policy in POLICIES
+        ]
+        config = bootstrap(clusters, listeners=listeners)
         envoy = stack.enter_context(run_envoy(require_envoy(NEWEST), config, directory, wasm_log_level="debug"))
         yield envoy, received
 
@@ -123,6 +129,30 @@ def _plugins_on_the_path() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(PLUGINS))
         yield
+
+
+@pytest.fixture
+def failing(
+    kind: HostKind, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[[FailurePolicy], Host]]:
+    """failure policy -> a host whose plugin traps at a request with the header x-trap."""
+    with ExitStack() as stack:
+
+        def start(policy: FailurePolicy) -> Host:
+            if kind == "envoy":
+                envoy, received = request.getfixturevalue("envoy")
+                return EnvoyHost(envoy, policy, received, request.getfixturevalue("loop"), {})
+            simulator = Simulator(
+                trapping_module(tmp_path),
+                target="envoy",
+                clusters={"llm": ["10.0.0.1:80"]},
+                plugin_options={"failure_policy": policy},
+            )
+            host = SimulatedHost(kind, simulator)
+            stack.callback(host.close)
+            return host
+
+        yield start
 
 
 @pytest.fixture(params=HOST_KINDS)
