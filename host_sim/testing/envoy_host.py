@@ -115,7 +115,7 @@ class EnvoyHost:
                     sending.cancel()
                     with suppress(asyncio.CancelledError, ConnectionError):
                         await sending
-        except Http1Error as error:
+        except (Http1Error, ConnectionError) as error:
             reason = str(error)
         except TimeoutError:
             raise SimulatorError(f"the request did not end within {timeout_s} s\n{self.describe()}") from None

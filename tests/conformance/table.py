@@ -29,9 +29,10 @@ happen there, because a native guest does not trap.
 CRASHES = """
 ## What is not in the table, because it kills the real Envoy
 
-Seen on Envoy 1.40.0; the simulator does nothing in their place, so a plugin must not rely on them:
+Each was seen alone on Envoy 1.40.0: the process ends, with all its connections. The simulator does nothing in their
+place, so a plugin must not rely on them:
 
-- `send_local_response` or `continue_stream` in `on_log` or `on_done`
+- `send_local_response` in `on_log` or `on_done`
 - `continue_stream(RESPONSE)` before the response came
 - reading the body, from outside of its callback, after the body callback returned 2 (StopIterationAndWatermark)
 
