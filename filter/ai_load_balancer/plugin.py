@@ -80,7 +80,7 @@ class AiLoadBalancer(RootContext):
         self._retiring = [*self._retiring, *self._drivers()][-MAX_RETIRING_DRIVERS:]
         self._config = new
         configs = [rule.config for rule in new.rules] + ([new.default] if new.default else [])
-        wanted = {config.redis for config in configs}
+        wanted = {getattr(config, "redis", None) for config in configs}
         self._clients = {redis: client for redis, client in self._clients.items() if redis in wanted}
         self._rule_drivers = [make_driver(self, rule.config) for rule in new.rules]
         self._default_driver = make_driver(self, new.default) if new.default else None

@@ -3,8 +3,16 @@
 import json
 
 import pytest
-from ai_load_balancer.config import ConfigError
-from ai_load_balancer.config.document import MAX_ENDPOINTS, parse
+from ai_load_balancer.config import ConfigError, parse
+from ai_load_balancer.config.policies import (
+    POLICIES,
+    ClusterHashConfig,
+    ClusterMetricsConfig,
+    EndpointHashConfig,
+    EndpointMetricsConfig,
+    PrefixCacheConfig,
+)
+from ai_load_balancer.config.policy_reader import MAX_ENDPOINTS
 
 REDIS = {"serviceFQDN": "redis.static", "servicePort": 6379}
 GOOD = {"lb_policy": "global_least_request", "lb_config": REDIS}
@@ -69,12 +77,8 @@ def test_unknown_keys_are_ignored_with_a_warning():
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ({}, ["lb_policy: is required, one of: global_least_request; found nothing"]),
-        ({**GOOD, "lb_policy": "fastest"}, ["lb_policy: is required, one of: global_least_request; found 'fastest'"]),
-        (
-            {**GOOD, "lb_policy": "prefix_cache"},
-            ["lb_policy: prefix_cache is not supported yet; supported: global_least_request"],
-        ),
+        ({}, [f"lb_policy: is required, one of: {', '.join(POLICIES)}; found nothing"]),
+        ({**GOOD, "lb_policy": "fastest"}, [f"lb_policy: is required, one of: {', '.join(POLICIES)}; found 'fastest'"]),
         ({**GOOD, "lb_type": "node"}, ["lb_type: expected one of endpoint, cluster, found 'node'"]),
         (
             {**GOOD, "lb_type": "cluster"},
@@ -173,3 +177,86 @@ def test_endpoints_are_distinct_and_bounded():
     ]
     many = [f"10.0.0.1:{port}" for port in range(1, MAX_ENDPOINTS + 2)]
     assert errors({**LOCAL, "endpoints": many}, has_redis=False) == ["endpoints: at most 1024 are allowed, found 1025"]
+
+
+SERVICES = ["outbound|80||a.dns", "outbound|80||b.dns"]
+HALVES = [{"cluster": "a", "weight": 50}, {"cluster": "b", "weight": "50"}]
+
+
+def policy(name, lb_type="endpoint", **lb_config):
+    return {"lb_policy": name, "lb_type": lb_type, "lb_config": lb_config}
+
+
+def test_prefix_cache():
+    config = parse_dict(policy("prefix_cache", **REDIS, redisKeyTTL="60", tenant_header="x-tenant")).default
+    assert isinstance(config, PrefixCacheConfig)
+    assert (config.ttl_s, config.tenant_header, config.redis.service_port) == (60, "x-tenant", 6379)
+
+
+@pytest.mark.parametrize("name", ["endpoint_metrics", "metrics_based"])
+def test_endpoint_metrics_needs_no_lb_config_and_has_an_old_name(name):
+    config = parse_dict({"lb_policy": name}).default
+    assert isinstance(config, EndpointMetricsConfig)
+    assert (config.metric_policy, config.rate_limit, config.slow_start_s) == ("default", 1.0, 0.0)
+
+
+def test_endpoint_hash():
+    config = parse_dict(policy("endpoint_hash", **REDIS)).default
+    assert isinstance(config, EndpointHashConfig)
+    assert (config.hash_header, config.load_factor) == ("x-mse-consumer", 1.25)
+
+
+def test_cluster_metrics():
+    config = parse_dict(
+        policy("cluster_metrics", "cluster", mode="LeastBusy", service_list=SERVICES, rate_limit="0.6")
+    ).default
+    assert isinstance(config, ClusterMetricsConfig)
+    assert config.services == tuple(SERVICES)
+    assert (config.rate_limit, config.queue_size, config.cluster_header) == (0.6, 100, "x-higress-target-cluster")
+    assert (config.redis, config.reroute, config.p2c_choices) == (None, False, 2)
+
+
+def test_global_in_flight_counts_need_redis():
+    wanted = {"mode": "AdaptiveScore", "service_list": SERVICES, "global_inflight_enabled": "true"}
+    config = parse_dict(policy("cluster_metrics", "cluster", **wanted, **REDIS)).default
+    assert isinstance(config, ClusterMetricsConfig)
+    assert config.redis is not None
+    found = errors(policy("cluster_metrics", "cluster", **wanted))
+    assert [error.split(":")[0] for error in found] == ["lb_config.serviceFQDN", "lb_config.servicePort"]
+    assert errors(policy("cluster_metrics", "cluster", **wanted), has_redis=False) == [
+        "lb_config.global_inflight_enabled: needs a gateway with Redis calls (Higress)"
+    ]
+
+
+def test_cluster_hash():
+    config = parse_dict(policy("cluster_hash", "cluster", clusters=HALVES)).default
+    assert isinstance(config, ClusterHashConfig)
+    assert config.clusters == (("a", 50), ("b", 50))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (policy("endpoint_metrics", metric_policy="least"), "lb_config.target_metric: is required by"),
+        (policy("endpoint_metrics", rate_limit=2), "lb_config.rate_limit: expected a number from 0 to 1, found 2"),
+        (policy("endpoint_metrics", "cluster"), "lb_type: endpoint_metrics chooses an endpoint: expected endpoint"),
+        (policy("cluster_hash", clusters=HALVES), "lb_type: cluster_hash chooses a cluster: expected cluster"),
+        (policy("cluster_hash", "cluster", clusters=HALVES[:1]), "lb_config.clusters: the weights must sum to 100"),
+        (policy("cluster_hash", "cluster", clusters=[5]), "lb_config.clusters[0]: expected a cluster's name and a"),
+        (policy("cluster_hash", "cluster"), "lb_config.clusters: is required"),
+        (policy("cluster_metrics", "cluster", service_list=SERVICES), "lb_config.mode: expected one of LeastBusy, "),
+        (
+            policy("cluster_metrics", "cluster", mode="LeastBusy", service_list=[]),
+            "lb_config.service_list: is required",
+        ),
+    ],
+)
+def test_what_the_other_policies_refuse(config, expected):
+    (error,) = errors(config)
+    assert error.startswith(expected)
+
+
+@pytest.mark.parametrize("name", ["prefix_cache", "endpoint_metrics", "endpoint_hash"])
+def test_what_needs_redis_or_endpoint_lists_is_refused_without(name):
+    found = errors(policy(name, **REDIS), has_redis=False)
+    assert found[0] == f"lb_policy: {name} needs a gateway with Redis calls and endpoint lists (Higress)"

@@ -1,8 +1,31 @@
 """The plugin's configuration: JSON in, frozen dataclasses out, or every error at once."""
 
-from .document import Config, PolicyConfig, parse
-from .policies import LeastRequestConfig, RedisConfig
+from .document import Config, parse
+from .policies import (
+    ClusterHashConfig,
+    ClusterMetricsConfig,
+    EndpointHashConfig,
+    EndpointMetricsConfig,
+    LeastRequestConfig,
+    PolicyConfig,
+    PrefixCacheConfig,
+    RedisConfig,
+)
 from .reader import ConfigError
 from .rules import Request, Rule
 
-__all__ = ["Config", "ConfigError", "LeastRequestConfig", "PolicyConfig", "RedisConfig", "Request", "Rule", "parse"]
+__all__ = [
+    "ClusterHashConfig",
+    "ClusterMetricsConfig",
+    "Config",
+    "ConfigError",
+    "EndpointHashConfig",
+    "EndpointMetricsConfig",
+    "LeastRequestConfig",
+    "PolicyConfig",
+    "PrefixCacheConfig",
+    "RedisConfig",
+    "Request",
+    "Rule",
+    "parse",
+]

@@ -2,19 +2,13 @@
 
 import json
 from dataclasses import dataclass
-from typing import TypeAlias
 
-from .keys import read
-from .policies import POLICIES, LeastRequestConfig, RedisConfig
+from .policies import PolicyConfig
+from .policy_reader import read_policy
 from .reader import ConfigError, ConfigReader, shown, type_name
 from .rules import Rule, matcher
 
-MAX_ENDPOINTS = 1024  # as many pairs as a host takes in one map
 MAX_RULES = 1024
-
-_PLANNED_POLICIES = ("prefix_cache", "endpoint_metrics", "metrics_based", "cluster_metrics", "cluster_hash")
-
-PolicyConfig: TypeAlias = LeastRequestConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +36,7 @@ def parse(text: bytes, has_redis: bool) -> Config:
     default: PolicyConfig | None = None
     if global_values or not rules:
         global_errors: list[str] = []
-        default = _policy(ConfigReader(global_values, "", global_errors, warnings), has_redis)
+        default = read_policy(ConfigReader(global_values, "", global_errors, warnings), has_redis)
         if global_errors:
             default = None
             if rules:
@@ -80,7 +74,7 @@ def _rules(
     rules: list[Rule[PolicyConfig]] = []
     for i, rule in enumerate(value):
         reader = ConfigReader(_over(global_values, rule), f"_rules_[{i}]", errors, warnings)
-        rules.append(Rule(matcher(reader), _policy(reader, has_redis)))
+        rules.append(Rule(matcher(reader), read_policy(reader, has_redis)))
     return tuple(rules)
 
 
@@ -93,63 +87,3 @@ def _over(global_values: dict[str, object], rule: dict[str, object]) -> dict[str
     if isinstance(inherited, dict) and isinstance(own, dict):
         merged["lb_config"] = {**inherited, **own}
     return merged
-
-
-def _policy(top: ConfigReader, has_redis: bool) -> PolicyConfig:
-    lb_type = top.choice("lb_type", ("endpoint", "cluster"), default="endpoint")
-    policy = top.raw("lb_policy")
-    supported = ", ".join(POLICIES)
-    if policy in _PLANNED_POLICIES:
-        top.error("lb_policy", f"{policy} is not supported yet; supported: {supported}")
-    elif policy not in POLICIES:
-        top.error("lb_policy", f"is required, one of: {supported}; found {shown(policy)}")
-    elif lb_type != "endpoint":
-        top.error("lb_type", f"{policy} chooses an endpoint: expected endpoint, found {shown(lb_type)}")
-    config = _least_request(top, has_redis)
-    top.finish()
-    return config
-
-
-def _least_request(top: ConfigReader, has_redis: bool) -> LeastRequestConfig:
-    reader = top.section("lb_config")
-    # Leases expire by themselves, so there is nothing to clean, and no second form of the lookup.
-    reader.ignore("cleanInterval", "enableDetailLog")
-    redis: RedisConfig | None = None
-    endpoints: tuple[str, ...] = ()
-    if has_redis:
-        top.ignore("endpoints")
-        redis = read(RedisConfig, reader)
-    else:
-        reader.ignore("serviceFQDN", "servicePort", "username", "password", "timeout", "database")
-        endpoints = _endpoints(top)
-    config = read(LeastRequestConfig, reader, redis=redis, endpoints=endpoints)
-    reader.finish()
-    return config
-
-
-def _endpoints(top: ConfigReader) -> tuple[str, ...]:
-    value = top.raw("endpoints")
-    if not isinstance(value, list) or not value:
-        top.error("endpoints", f'is required here: an array of "ip:port", found {shown(value)}')
-        return ()
-    if len(value) > MAX_ENDPOINTS:
-        top.error("endpoints", f"at most {MAX_ENDPOINTS} are allowed, found {len(value)}")
-        return ()
-    for i, endpoint in enumerate(value):
-        if not _is_ip_and_port(endpoint):
-            top.error(f"endpoints[{i}]", f'expected "ip:port", found {shown(endpoint)}')
-        elif endpoint in value[:i]:
-            top.error(f"endpoints[{i}]", f"{endpoint} is listed twice")
-    return tuple(value)
-
-
-def _is_ip_and_port(endpoint: object) -> bool:
-    """A cheap check: Envoy takes IPv4 as 10.0.0.1:80 and IPv6 as [::1]:80, and no host names."""
-    if not isinstance(endpoint, str):
-        return False
-    address, _, port = endpoint.rpartition(":")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        return False
-    if address.startswith("[") and address.endswith("]"):
-        return ":" in address and set(address[1:-1]) <= set("0123456789abcdefABCDEF:.")
-    return address.count(".") == 3 and set(address) <= set("0123456789.")

@@ -17,7 +17,7 @@ from .reader import ConfigReader
 
 T = TypeVar("T")
 
-Kind = Literal["string", "integer", "number", "boolean", "choice"]
+Kind = Literal["string", "integer", "number", "boolean", "choice", "strings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,11 @@ def choice(name: str, meaning: str, choices: Sequence[str], default: object = MI
     return _field(Key(name, meaning, "choice", choices=tuple(choices)), default)
 
 
+def texts(name: str, meaning: str) -> Any:
+    """A list of strings that is not empty."""
+    return _field(Key(name, meaning, "strings"), MISSING)
+
+
 def keys_of(config_class: type) -> dict[str, Key]:
     """Field name -> key, in the order of declaration."""
     return {item.name: item.metadata["key"] for item in fields(config_class) if "key" in item.metadata}
@@ -84,6 +89,8 @@ def _value(reader: ConfigReader, key: Key, default: Any) -> object:
         return reader.required_integer(key.name, *bounds) if is_required else reader.integer(key.name, default, *bounds)
     if key.kind == "number":
         return reader.number(key.name, key.minimum if is_required else default, key.minimum, key.maximum, is_required)
+    if key.kind == "strings":
+        return reader.required_texts(key.name)
     if key.kind == "boolean":
         return reader.boolean(key.name, default)
     return reader.choice(key.name, key.choices, None if is_required else default)

@@ -1,12 +1,17 @@
 """What each policy is configured with: one dataclass per policy, the single source of its keys."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from .keys import integer, text
+from .keys import boolean, choice, integer, number, text, texts
 
 MAX_TIMEOUT_MS = 600_000
 MAX_REQUEST_COUNT = 2**31 - 1
 DEFAULT_REDIS_TIMEOUT_MS = 3000
+DEFAULT_HASH_HEADER = "x-mse-consumer"
+DEFAULT_CLUSTER_HEADER = "x-higress-target-cluster"
+CLUSTER_MODES = ("LeastBusy", "LeastTotalLatency", "LeastFirstTokenLatency", "AdaptiveScore")
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,4 +52,96 @@ class LeastRequestConfig:
     )
 
 
-POLICIES: dict[str, type] = {"global_least_request": LeastRequestConfig}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefixCacheConfig:
+    """prefix_cache."""
+
+    redis: RedisConfig
+    ttl_s: int = integer("redisKeyTTL", "seconds for which a prefix is remembered after its last use", 1, _DAY_S, 1800)
+    tenant_header: str = text("tenant_header", "the header of those who share prefixes; without it, all do", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointMetricsConfig:
+    """endpoint_metrics, once called metrics_based."""
+
+    metric_policy: str = choice("metric_policy", "how metrics decide", ("default", "least", "most"), "default")
+    target_metric: str = text("target_metric", "the metric of least and most, required there", "")
+    rate_limit: float = number("rate_limit", "the largest share of the last 100 picks for one endpoint", 0, 1, 1.0)
+    slow_start_s: float = number(
+        "slow_start_s", "seconds in which a new endpoint comes to full load; 0: at once", 0, 3600, 0.0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointHashConfig:
+    """endpoint_hash."""
+
+    redis: RedisConfig
+    hash_header: str = text("hash_header", "the header that names a session", DEFAULT_HASH_HEADER)
+    load_factor: float = number("load_factor", "the most load of an endpoint, as a multiple of the mean", 1, 100, 1.25)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterMetricsConfig:
+    """cluster_metrics. `redis` is there if the in-flight counts of all gateways are asked for."""
+
+    redis: RedisConfig | None
+    mode: str = choice("mode", "what is compared", CLUSTER_MODES)
+    services: tuple[str, ...] = texts("service_list", "the names of the clusters to choose from")
+    cluster_header: str = text("cluster_header", "the header that the route reads", DEFAULT_CLUSTER_HEADER)
+    queue_size: int = integer("queue_size", "how many of the last requests count", 1, 10_000, 100)
+    rate_limit: float = number("rate_limit", "the largest share of requests for one cluster", 0, 1, 1.0)
+    reroute: bool = boolean("reroute", "let Higress match the routes again after the choice", False)
+    ewma_beta: float = number("ewma_beta", "AdaptiveScore: the weight of the newest value", 0, 1, 0.5)
+    p2c_choices: int = integer("p2c_choices", "AdaptiveScore: how many random candidates are compared", 1, 1024, 2)
+    ttft_weight: float = number("ttft_weight", "AdaptiveScore: weight of the time to the first token", 0, 1000, 0.7)
+    total_latency_weight: float = number(
+        "total_latency_weight", "AdaptiveScore: weight of the whole time", 0, 1000, 0.3
+    )
+    error_penalty: float = number("error_penalty", "AdaptiveScore: weight of the error rate", 0, 1000, 3.0)
+    failure_cooldown_ms: int = integer(
+        "failure_cooldown_ms",
+        "AdaptiveScore: ms without traffic after a failure, if others can serve",
+        0,
+        3_600_000,
+        30_000,
+    )
+    metrics_missing_policy: str = choice(
+        "metrics_missing_policy", "AdaptiveScore: what decides without samples", ("least_busy",), "least_busy"
+    )
+    global_inflight_enabled: bool = boolean(
+        "global_inflight_enabled", "AdaptiveScore: count the requests of all gateways, in Redis", False
+    )
+    global_inflight_key_prefix: str = text(
+        "global_inflight_key_prefix", "names the counts that gateways share", "higress:adaptive_score_inflight"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterHashConfig:
+    """cluster_hash. `clusters` are (cluster, weight), the weights sum to 100."""
+
+    clusters: tuple[tuple[str, int], ...]
+    hash_header: str = text("hash_header", "the header whose value is hashed", DEFAULT_HASH_HEADER)
+    cluster_header: str = text("cluster_header", "the header that the route reads", DEFAULT_CLUSTER_HEADER)
+    reroute: bool = boolean("reroute", "let Higress match the routes again after the choice", False)
+
+
+PolicyConfig: TypeAlias = (
+    LeastRequestConfig
+    | PrefixCacheConfig
+    | EndpointMetricsConfig
+    | EndpointHashConfig
+    | ClusterMetricsConfig
+    | ClusterHashConfig
+)
+ENDPOINT_POLICIES: dict[str, type] = {
+    "global_least_request": LeastRequestConfig,
+    "prefix_cache": PrefixCacheConfig,
+    "endpoint_metrics": EndpointMetricsConfig,
+    "endpoint_hash": EndpointHashConfig,
+}
+CLUSTER_POLICIES: dict[str, type] = {"cluster_metrics": ClusterMetricsConfig, "cluster_hash": ClusterHashConfig}
+POLICIES = ENDPOINT_POLICIES | CLUSTER_POLICIES
+ALIASES = {"metrics_based": "endpoint_metrics"}

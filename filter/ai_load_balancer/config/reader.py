@@ -66,7 +66,7 @@ class ConfigReader:
         return self._bounded(key, value, minimum, minimum, maximum)
 
     def _bounded(self, key: str, value: object, default: int, minimum: int, maximum: int) -> int:
-        number = _as_integer(value)
+        number = as_integer(value)
         if number is None or not minimum <= number <= maximum:
             self.error(key, f"expected an integer from {minimum} to {maximum}, found {shown(value)}")
             return default
@@ -103,6 +103,13 @@ class ConfigReader:
             return tuple(value)
         self.error(key, f"expected a list of strings, found {shown(value)}")
         return ()
+
+    def required_texts(self, key: str) -> tuple[str, ...]:
+        """A list of strings that is not empty."""
+        found = self.texts(key)
+        if not found and self.raw(key) in (None, []):
+            self.error(key, f"is required: a list of strings, found {shown(self.raw(key))}")
+        return found
 
     def choice(self, key: str, allowed: tuple[str, ...], default: str | None) -> str:
         """One of `allowed`; without a default it is required."""
@@ -146,7 +153,7 @@ def _as_number(value: object) -> float | None:
     return value if isinstance(value, int | float) else None
 
 
-def _as_integer(value: object) -> int | None:
+def as_integer(value: object) -> int | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, float):

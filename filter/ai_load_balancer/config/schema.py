@@ -6,12 +6,22 @@ Not part of the module that gateways load.
 from dataclasses import MISSING, fields
 from typing import Any
 
-from .document import MAX_ENDPOINTS, MAX_RULES
+from .document import MAX_RULES
 from .keys import Key, keys_of
-from .policies import POLICIES, RedisConfig
+from .policies import ALIASES, POLICIES, RedisConfig
+from .policy_reader import MAX_CLUSTERS, MAX_ENDPOINTS
 from .rules import MATCH_KEYS
 
-_JSON_TYPES = {"string": "string", "integer": "integer", "number": "number", "boolean": "boolean", "choice": "string"}
+_CLUSTERS = {
+    "type": "array",
+    "maxItems": MAX_CLUSTERS,
+    "description": "cluster_hash: the clusters with their weights, which sum to 100",
+    "items": {
+        "type": "object",
+        "properties": {"cluster": {"type": "string"}, "weight": {"type": ["integer", "string"], "minimum": 1}},
+        "required": ["cluster", "weight"],
+    },
+}
 
 
 def json_schema() -> dict[str, Any]:
@@ -55,8 +65,8 @@ def _properties() -> dict[str, Any]:
     keys = {key.name: _property(key) for config_class in POLICIES.values() for key, _ in _keys(config_class)}
     return {
         "lb_type": {"enum": ["endpoint", "cluster"]},
-        "lb_policy": {"enum": list(POLICIES)},
-        "lb_config": {"type": "object", "properties": keys},
+        "lb_policy": {"enum": [*POLICIES, *ALIASES]},
+        "lb_config": {"type": "object", "properties": {**keys, "clusters": _CLUSTERS}},
         "endpoints": {
             "type": "array",
             "items": {"type": "string"},
@@ -70,9 +80,11 @@ def _property(key: Key) -> dict[str, Any]:
     described: dict[str, Any] = {"description": key.meaning}
     if key.kind == "choice":
         return {**described, "enum": list(key.choices)}
+    if key.kind == "strings":
+        return {**described, "type": "array", "items": {"type": "string"}, "minItems": 1}
     if key.kind in ("integer", "number"):
-        return {**described, "type": [_JSON_TYPES[key.kind], "string"], "minimum": key.minimum, "maximum": key.maximum}
-    return {**described, "type": _JSON_TYPES[key.kind]}
+        return {**described, "type": [key.kind, "string"], "minimum": key.minimum, "maximum": key.maximum}
+    return {**described, "type": key.kind}
 
 
 def _range(key: Key) -> str:
@@ -80,4 +92,4 @@ def _range(key: Key) -> str:
         return " or ".join(f"`{choice}`" for choice in key.choices)
     if key.kind in ("integer", "number"):
         return f"{key.kind}, {key.minimum:g} to {key.maximum:g}" if key.maximum < 1e9 else key.kind
-    return key.kind
+    return "list of strings" if key.kind == "strings" else key.kind
