@@ -47,7 +47,7 @@ class Context:
         host.done()
 
     def on_log(self) -> None:
-        """The last moment at which the stream's headers and properties can be read; follows on_done."""
+        """The last moment at which the stream's headers and properties can be read. Envoy calls it before on_done."""
 
 
 class RootContext(Context):
@@ -98,7 +98,7 @@ class RootContext(Context):
 
 
 class HttpContext(Context):
-    """One HTTP request and its response. Headers and bodies are readable from the callback that brings them on."""
+    """One HTTP request and its response. Headers and bodies are readable while their own callbacks run."""
 
     request_headers: ClassVar = HeaderMap(MapType.HTTP_REQUEST_HEADERS)
     request_trailers: ClassVar = HeaderMap(MapType.HTTP_REQUEST_TRAILERS)
