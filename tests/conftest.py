@@ -1,6 +1,5 @@
 """At the end of a run: how many tests ran on which host."""
 
-import re
 from collections import Counter
 
 import pytest
@@ -9,25 +8,33 @@ _HOSTS = {
     "native": "native guest (CPython)",
     "wasm": "wasm guest (wasmtime)",
     "envoy": "the real Envoy",
-    "": "no guest",
+    "": "no guest, or one of its own",
 }
+_HOST_OF = pytest.StashKey[dict[str, str]]()
 
 
-def _host_of(nodeid: str) -> str:
-    """By the parameter that names it; tests/envoy has no other host."""
-    path, _, name = nodeid.partition("::")
-    parameters = re.split(r"[\[\]-]", name)[1:]
-    named = next((host for host in ("native", "wasm", "envoy") if host in parameters), "")
-    return "envoy" if path.startswith("tests/envoy/") else named
+def _host_of(item: pytest.Item) -> str:
+    """By the parameter that names it ("envoy" is also the name of a target); tests/envoy has no other host."""
+    if item.nodeid.startswith("tests/envoy/"):
+        return "envoy"
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if parameters.get("host_kind") in _HOSTS:
+        return str(parameters["host_kind"])
+    return next((value for value in parameters.values() if value in ("native", "wasm")), "")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[_HOST_OF] = {item.nodeid: _host_of(item) for item in items}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    hosts = config.stash.get(_HOST_OF, {})
     outcomes: dict[str, Counter[str]] = {host: Counter() for host in _HOSTS}
     for outcome in ("passed", "failed", "error", "skipped", "xfailed"):
         for report in terminalreporter.stats.get(outcome, []):
-            outcomes[_host_of(report.nodeid)][outcome] += 1
+            outcomes[hosts.get(report.nodeid, "")][outcome] += 1
     terminalreporter.section("where the tests ran")
     for host, counts in outcomes.items():
         if counts:
             shown = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
-            terminalreporter.write_line(f"{_HOSTS[host]:24} {shown}")
+            terminalreporter.write_line(f"{_HOSTS[host]:28} {shown}")
