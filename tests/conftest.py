@@ -18,8 +18,9 @@ def _host_of(item: pytest.Item) -> str:
     if item.nodeid.startswith("tests/envoy/"):
         return "envoy"
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    if parameters.get("host_kind") in _HOSTS:
-        return str(parameters["host_kind"])
+    named = [parameters.get(name) for name in ("host_kind", "kind")]
+    if "envoy" in named:
+        return "envoy"
     return next((value for value in parameters.values() if value in ("native", "wasm")), "")
 
 

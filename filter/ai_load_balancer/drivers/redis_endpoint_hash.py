@@ -11,7 +11,7 @@ from proxywasm import HttpContext, RedisClient, RootContext
 from ..leases import LEASE_TTL_MS, MAX_SCOPES, WEIGHT, Lease, Leases, Scope
 from ..policies.endpoint_hash import EndpointHash
 from ..scripts import ACQUIRE_BOUNDED, in_flight_keys
-from .driver import bound
+from .lease_driver import LeaseDriver
 from .redis_least_request import RedisLeastRequest
 
 if TYPE_CHECKING:
@@ -68,16 +68,8 @@ class SessionLeases(Leases):
         return beginning
 
 
-class RedisEndpointHashDriver:
+class RedisEndpointHashDriver(LeaseDriver[SessionLeases]):
     """`hash_header` names the session; `load_factor` is at least 1."""
 
     def __init__(self, root: "AiLoadBalancer", client: RedisClient, hash_header: str, load_factor: float) -> None:
-        self.leases = SessionLeases(root, client, hash_header, load_factor)
-        self.context_class = bound(RedisEndpointHash, self)
-
-    @property
-    def is_idle(self) -> bool:
-        return not self.leases.are_held
-
-    def on_tick(self) -> None:
-        self.leases.renew()
+        super().__init__(SessionLeases(root, client, hash_header, load_factor), RedisEndpointHash)

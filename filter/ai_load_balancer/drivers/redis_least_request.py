@@ -24,7 +24,7 @@ from ..leases import Lease, Leases
 from ..log_prefix import log_prefix
 from ..policies.decision import Rejected
 from ..policies.global_least_request import MalformedReply, read_reply
-from .driver import bound
+from .lease_driver import LeaseDriver
 from .texts import TOO_MANY_REQUESTS
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class RedisLeastRequest(HttpContext):
     """
 
     root: "AiLoadBalancer"
-    driver: "RedisLeastRequestDriver"
+    driver: "LeaseDriver[Leases]"
     _lease: Lease | None = None
     _endpoints: tuple[str, ...] = ()
     _is_done = False
@@ -127,16 +127,8 @@ def _diagnosis(reply: object, error: Exception) -> tuple[Counter, object]:
     return outcomes.OVERRIDE_REFUSED, error
 
 
-class RedisLeastRequestDriver:
+class RedisLeastRequestDriver(LeaseDriver[Leases]):
     """`limit` is the highest count that an endpoint may reach; 0 for no limit."""
 
     def __init__(self, root: "AiLoadBalancer", client: RedisClient, limit: int) -> None:
-        self.leases = Leases(root, client, limit)
-        self.context_class = bound(RedisLeastRequest, self)
-
-    @property
-    def is_idle(self) -> bool:
-        return not self.leases.are_held
-
-    def on_tick(self) -> None:
-        self.leases.renew()
+        super().__init__(Leases(root, client, limit), RedisLeastRequest)

@@ -13,7 +13,7 @@ from ..leases import Lease
 from ..policies.request_features import Features, read
 from ..prefix_leases import PrefixLeases
 from ..readable_body import has_readable_body
-from .driver import bound
+from .lease_driver import LeaseDriver
 from .redis_least_request import RedisLeastRequest
 
 if TYPE_CHECKING:
@@ -87,16 +87,8 @@ class _PromptLeases(PrefixLeases):
         return self.ask_for_prefix(context, route, cluster, endpoints, on_reply, context.features, tenant)
 
 
-class RedisPrefixCacheDriver:
+class RedisPrefixCacheDriver(LeaseDriver[_PromptLeases]):
     """`block_ttl_ms`: how long a prefix is known; `tenant_header` names who shares prefixes, "" for all."""
 
     def __init__(self, root: "AiLoadBalancer", client: RedisClient, block_ttl_ms: int, tenant_header: str) -> None:
-        self.leases = _PromptLeases(root, client, block_ttl_ms, tenant_header)
-        self.context_class = bound(RedisPrefixCache, self)
-
-    @property
-    def is_idle(self) -> bool:
-        return not self.leases.are_held
-
-    def on_tick(self) -> None:
-        self.leases.renew()
+        super().__init__(_PromptLeases(root, client, block_ttl_ms, tenant_header), RedisPrefixCache)
