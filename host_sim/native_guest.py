@@ -15,7 +15,7 @@ from proxywasm.callbacks import CONTEXT_CALLBACKS
 from proxywasm.enums import LogLevel
 
 from .abi import ABI_HIGRESS, Target
-from .errors import LoadError
+from .errors import LoadError, UsageError
 from .fresh_import import FreshImport
 from .guest import Environment, HostCalls
 from .native_module import NativeModule, functions
@@ -90,6 +90,13 @@ class NativeGuest:
         except BaseException as error:
             self._failed(dispatcher, callback, arguments[0], error)
         return None
+
+    def python_context(self, context_id: int) -> object:
+        """The plugin's own object of a context; UsageError if there is none."""
+        contexts: dict[int, object] = getattr(self._dispatcher, "contexts", {})
+        if context_id not in contexts:
+            raise UsageError(f"the plugin has no context {context_id}")
+        return contexts[context_id]
 
     def close(self) -> None:
         self._native.contexts.clear()

@@ -23,6 +23,7 @@ from .deployment import Deployment, make_links
 from .errors import UsageError
 from .exchange import Exchange, observe
 from .gateway import Gateway, Plugin
+from .native_guest import NativeGuest
 from .redis_backend import RedisBackend, ScriptedReply, SteppedRedis
 from .setup import Clusters, GuestSource, configuration_bytes, guest_factory, make_clusters
 from .stream import HttpStream
@@ -87,6 +88,18 @@ class SteppedSimulator:
     def open_connection(self, worker: int = 0) -> TcpConnection:
         """A TCP connection to the cluster `cluster_name`, through the same plugins."""
         return self.deployment.workers[worker].open_connection()
+
+    def python_context(self, stream: HttpStream | None = None) -> Any:
+        """The plugin's own object for a stream, or its root's: to see which configuration a request got, for example.
+
+        Of the native guest only; UsageError otherwise.
+        """
+        guest = self.vm.guest
+        if not isinstance(guest, NativeGuest):
+            raise UsageError("what is inside a plugin can be seen on the native guest only")
+        root = self.vm.root
+        assert root is not None  # the simulator has started
+        return guest.python_context(root.context_id if stream is None else stream.context_id)
 
     def advance(self, duration_ms: float) -> None:
         """Let time pass: ticks, timeouts and buffered Redis queries fall due."""

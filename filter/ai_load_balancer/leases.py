@@ -59,7 +59,7 @@ class Leases:
         self._numbers = count(1)
         self._held: dict[str, Lease] = {}
         self._client = client
-        self._limit = limit
+        self.limit = limit
         self._scopes: dict[tuple[bytes, bytes], Scope] = {}
 
     @property
@@ -119,5 +119,5 @@ class Leases:
     def _new_scope(self, route: bytes, cluster: bytes) -> Scope:
         if len(self._scopes) >= MAX_SCOPES:
             self._scopes.clear()
-        scope = self._scopes[route, cluster] = Scope(route, cluster, self._limit)
+        scope = self._scopes[route, cluster] = Scope(route, cluster, self.limit)
         return scope

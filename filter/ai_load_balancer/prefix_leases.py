@@ -36,6 +36,6 @@ class PrefixLeases(Leases):
         )
         script = prefix_acquire(len(blocks))
         command: list[str | bytes | int] = [*script.by_sha, *in_flight_keys(route, cluster), *blocks]
-        command += (WEIGHT, LEASE_TTL_MS, self._limit, self._block_ttl_ms, lease.id, getrandbits(31), *endpoints)
+        command += (WEIGHT, LEASE_TTL_MS, self.limit, self._block_ttl_ms, lease.id, getrandbits(31), *endpoints)
         self._client.call(context, command, on_reply, on_reply, script)
         return lease

@@ -156,6 +156,23 @@ def test_each_request_gets_the_driver_of_its_rule(higress_guest: str):
     sim.finish()
 
 
+def test_the_configuration_that_a_request_got_can_be_seen():
+    """As Higress's test host shows the matched rule's configuration: where the filter runs natively."""
+    limits = {"one": 5, "two": 7}
+    rules = [
+        {**GLOBAL, "lb_config": {**REDIS, "maxRequestCount": limit}, "_match_domain_": [f"{name}.example"]}
+        for name, limit in limits.items()
+    ]
+    clusters = {CLUSTER: ["10.0.0.1:80"]}
+    plugin = "ai_load_balancer.plugin:AiLoadBalancer"
+    sim = SteppedSimulator(plugin, "higress", {"_rules_": rules}, clusters, {REDIS_CLUSTER: SteppedRedis()})
+    for name, limit in limits.items():
+        context = sim.python_context(send(sim, f"{name}.example"))
+        assert context.driver.leases.limit == limit
+    assert sim.python_context().plugin_id == ""
+    sim.close()
+
+
 def test_a_client_that_goes_away_under_a_rule_leaves_nothing(higress_guest: str):
     config = {"_rules_": [{**GLOBAL, "_match_domain_": ["one.example"]}]}
     sim = SteppedSimulator(
