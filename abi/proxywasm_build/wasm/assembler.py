@@ -18,10 +18,6 @@ def local_tee(index: int) -> bytes:
     return b"\x22" + u32(index)
 
 
-def local_set(index: int) -> bytes:
-    return b"\x21" + u32(index)
-
-
 def i32_const(value: int) -> bytes:
     return b"\x41" + s32(value)
 
@@ -29,10 +25,6 @@ def i32_const(value: int) -> bytes:
 def i64_const(value: int) -> bytes:
     """Of a number below 2**31."""
     return b"\x42" + s32(value)
-
-
-def i32_load(offset: int = 0) -> bytes:
-    return b"\x28\x02" + u32(offset)
 
 
 def i64_load(offset: int = 0) -> bytes:

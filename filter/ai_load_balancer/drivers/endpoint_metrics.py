@@ -17,6 +17,7 @@ from ..log_prefix import log_prefix
 from ..policies.endpoint_loads import EndpointLoads
 from ..policies.endpoint_metrics import Choice, EndpointMetrics, View, is_failure
 from ..policies.request_model import model_of
+from ..readable_body import has_readable_body
 from ..upstream_metrics import UpstreamMetrics
 from .driver import bound
 
@@ -66,7 +67,7 @@ class EndpointMetricsRequest(HttpContext):
             self._give_up(_HOST_ERROR, error)
             return None
         self._cluster = cluster
-        if not end_of_stream and driver.policy.needs_model(view) and self._has_readable_body():
+        if not end_of_stream and driver.policy.needs_model(view) and has_readable_body(self):
             self._awaits_body = True
             return _AWAIT_BODY
         if not end_of_stream:
@@ -116,14 +117,6 @@ class EndpointMetricsRequest(HttpContext):
             return
         self._choice = choice
         _ROUTED.increment(1)
-
-    def _has_readable_body(self) -> bool:
-        """As the Go plugin: what is binary, compressed or a WebSocket is not read."""
-        get = self.request_headers.get
-        content_type = get("content-type") or ""
-        if "octet-stream" in content_type or "grpc" in content_type or get("content-encoding"):
-            return False
-        return (get("upgrade") or "").lower() != "websocket"
 
     def _give_up(self, outcome: Counter, reason: object) -> None:
         outcome.increment(1)
