@@ -38,7 +38,15 @@ class RedisConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeastRequestConfig:
+class ExplainedConfig:
+    """What every policy can be asked to tell."""
+
+    decision_log: bool = boolean("decision_log", "log each decision with its reasons, at level INFO", False)
+    decision_header: str = text("decision_header", "the response header that tells the decision; without it, none", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeastRequestConfig(ExplainedConfig):
     """global_least_request. `redis` is there on the targets that have it, `endpoints` on those that do not."""
 
     redis: RedisConfig | None
@@ -53,7 +61,7 @@ class LeastRequestConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrefixCacheConfig:
+class PrefixCacheConfig(ExplainedConfig):
     """prefix_cache."""
 
     redis: RedisConfig
@@ -62,7 +70,7 @@ class PrefixCacheConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointMetricsConfig:
+class EndpointMetricsConfig(ExplainedConfig):
     """endpoint_metrics, once called metrics_based."""
 
     metric_policy: str = choice("metric_policy", "how metrics decide", ("default", "least", "most"), "default")
@@ -74,7 +82,7 @@ class EndpointMetricsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointHashConfig:
+class EndpointHashConfig(ExplainedConfig):
     """endpoint_hash."""
 
     redis: RedisConfig
@@ -83,7 +91,7 @@ class EndpointHashConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterMetricsConfig:
+class ClusterMetricsConfig(ExplainedConfig):
     """cluster_metrics. `redis` is there if the in-flight counts of all gateways are asked for."""
 
     redis: RedisConfig | None
@@ -119,7 +127,7 @@ class ClusterMetricsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterHashConfig:
+class ClusterHashConfig(ExplainedConfig):
     """cluster_hash. `clusters` are (cluster, weight), the weights sum to 100."""
 
     clusters: tuple[tuple[str, int], ...]

@@ -1,10 +1,10 @@
 """The interface of a driver."""
 
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from proxywasm import HttpContext
 
-C = TypeVar("C", bound=HttpContext)
+from ..explanation import DecisionHeader, Explainer
 
 
 class Driver(Protocol):
@@ -20,6 +20,9 @@ class Driver(Protocol):
     def on_tick(self) -> None: ...
 
 
-def bound(context_class: type[C], driver: Driver) -> type[C]:
+def bound(context_class: type[HttpContext], driver: Driver, explainer: Explainer | None = None) -> type[HttpContext]:
     """The context class of one driver: what all its requests share is an attribute of the class, so it is free."""
-    return type(context_class.__name__, (context_class,), {"driver": driver})
+    if explainer is None or not explainer.header:
+        return type(context_class.__name__, (context_class,), {"driver": driver})
+    attributes = {"driver": driver, "decision_header": explainer.header}
+    return type(context_class.__name__, (DecisionHeader, context_class), attributes)

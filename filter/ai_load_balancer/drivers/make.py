@@ -7,10 +7,12 @@ from ..config import (
     ClusterMetricsConfig,
     EndpointHashConfig,
     EndpointMetricsConfig,
+    ExplainedConfig,
     LeastRequestConfig,
     PolicyConfig,
     PrefixCacheConfig,
 )
+from ..explanation import Explainer
 from ..policies.adaptive_score import Weights
 from ..policies.cluster_hash import ClusterHash
 from ..policies.cluster_metrics import ADAPTIVE_SCORE, LEAST_BUSY
@@ -79,6 +81,13 @@ def _cluster_metrics(root: "AiLoadBalancer", config: ClusterMetricsConfig) -> Dr
         return ClusterMetricsDriver(services, mode, *common)
     leases = ServiceLeases(root, root.redis_client(config.redis), config.global_inflight_key_prefix)
     return RedisAdaptiveScoreDriver(leases, services, mode, *common)
+
+
+def explainer_of(policy: str, config: ExplainedConfig) -> Explainer | None:
+    """None if nobody wants to know."""
+    if not config.decision_log and not config.decision_header:
+        return None
+    return Explainer(policy, config.decision_log, config.decision_header)
 
 
 def _weights(config: ClusterMetricsConfig) -> Weights:
