@@ -1,4 +1,4 @@
-"""python -m bench [cost|memory|throughput|faults]: exit status 1 if a budget is missed or a rule is broken."""
+"""python -m bench [cost|memory|throughput|faults|redis]: exit status 1 if a budget is missed or a rule is broken."""
 
 import json
 import secrets
@@ -6,11 +6,12 @@ from dataclasses import asdict
 
 import click
 
-from .cost import GO_REQUEST, Cost, costs
+from .cost.command import cost
 from .faults import BrokenRule
 from .faults.twice import TimedReport, play_repeatedly
 from .memory import HOST_CALLS, REQUESTS, Growth, growths
 from .modules import artifact
+from .server_time.command import server_time
 from .throughput import BUDGET_PER_S
 from .throughput import REQUESTS as THROUGHPUT_REQUESTS
 from .throughput import throughput as measure_throughput
@@ -23,23 +24,14 @@ FAULT_REQUESTS = 100_000
 def main(context: click.Context) -> None:
     """What requests cost; without a command, all that is measured, but not the long run with faults."""
     if context.invoked_subcommand is None:
-        context.invoke(cost, as_json=False)
+        context.invoke(cost)
+        context.invoke(server_time)
         context.invoke(memory, host_calls=HOST_CALLS, requests=REQUESTS, as_json=False)
         context.invoke(throughput, requests=THROUGHPUT_REQUESTS)
 
 
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def cost(as_json: bool) -> None:
-    """Wasm instructions per callback, host call and request."""
-    measured = list(costs())
-    if as_json:
-        click.echo(json.dumps([asdict(item) for item in measured], indent=2))
-    else:
-        for item in measured:
-            click.echo(_cost_line(item))
-    if not all(item.is_within_budget for item in measured):
-        raise SystemExit(1)
+main.add_command(cost)
+main.add_command(server_time)
 
 
 @main.command()
@@ -106,15 +98,6 @@ def _print_faults(item: TimedReport) -> None:
 
 def _requests_per_s(item: TimedReport) -> float:
     return item.report.requests / item.cpu_s
-
-
-def _cost_line(item: Cost) -> str:
-    line = f"{item.name:45} {item.instructions:>9,} instructions"
-    if item.budget is not None:
-        line += f"   budget {item.budget:,}{'' if item.is_within_budget else ': EXCEEDED'}"
-    if item.name.startswith("one request"):
-        line += f"   {item.instructions / GO_REQUEST:.2f} of the Go plugin's"
-    return line
 
 
 def _growth_line(item: Growth) -> str:

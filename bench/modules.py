@@ -7,11 +7,12 @@ from proxywasm_build.cache import cached_build
 from proxywasm_build.targets import HIGRESS
 
 _HERE = Path(__file__).resolve().parent
+DIST = _HERE.parent / "dist"
 
 
-def artifact(target: str) -> Path:
-    """Raises FileNotFoundError with what to do."""
-    path = _HERE.parent / "dist" / f"ai-load-balancer.{target}.wasm"
+def artifact(target: str, dist: Path = DIST) -> Path:
+    """The module for a target in the folder `dist`. Raises FileNotFoundError with what to do."""
+    path = dist / f"ai-load-balancer.{target}.wasm"
     if not path.is_file():
         raise FileNotFoundError(f"{path.name} is missing; `./build.sh` makes it")
     return path

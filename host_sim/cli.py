@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from .cli_bench import bench
 from .cli_config import check, schema
 from .errors import SimulatorError
 from .live import load_config
@@ -19,6 +20,7 @@ def main() -> None:
     """Run LLM load balancing without a gateway: the very .wasm, real requests, a page to watch it."""
 
 
+main.add_command(bench)
 main.add_command(check)
 main.add_command(schema)
 
