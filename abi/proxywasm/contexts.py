@@ -38,6 +38,10 @@ class Context:
             self._wanted &= ~_BIT[name]
         host.set_wanted(self.context_id, self._wanted)
 
+    def make_current(self) -> None:
+        """From now on this callback's calls of the host are about this context: for a root that acts on a stream."""
+        host.set_effective_context(self.context_id)
+
     def on_done(self) -> bool | None:
         """The host has finished with this context. False keeps it alive until `done()` is called."""
         return None

@@ -2,15 +2,13 @@
 
 import logging
 
-from proxywasm import RedisClient, RedisUnreachable, RootContext, capabilities
+from proxywasm import RedisClient, RedisUnreachable, RootContext, capabilities, clock
 
 from .config import Config, ConfigError, RedisConfig, Request, parse
 from .drivers import CONTEXT_CLASSES, Driver, make_driver
-from .leases import RENEWAL_INTERVAL_MS
-from .local_counts import LocalCounts
 from .log_prefix import root_prefix
 from .rule_context import RuleContext
-from .upstream_hosts import UpstreamHosts
+from .upstream import HigressUpstream
 
 MAX_RETIRING_DRIVERS = 64  # beyond it, the oldest is let go, and its leases expire
 
@@ -25,13 +23,13 @@ class AiLoadBalancer(RootContext):
     def __init__(self, context_id: int) -> None:
         super().__init__(context_id)
         self.plugin_id = ""
-        self.upstream_hosts = UpstreamHosts()
-        self.local_counts = LocalCounts()
+        self.higress = HigressUpstream()
         self._clients: dict[RedisConfig, RedisClient] = {}
         self._config = Config("", (), None, ())
         self._rule_drivers: list[Driver] = []
         self._default_driver: Driver | None = None
         self._retiring: list[Driver] = []
+        self._due_ms: dict[Driver, int] = {}  # when a driver is to be ticked next
 
     def on_configure(self, configuration_size: int) -> bool | None:
         """A configuration that cannot be used changes nothing."""
@@ -48,11 +46,12 @@ class AiLoadBalancer(RootContext):
         return True
 
     def on_tick(self) -> None:
-        for driver in self._drivers():
-            driver.on_tick()
+        now_ms = clock.now_ns() // 1_000_000
         self._retiring = [driver for driver in self._retiring if not driver.is_idle]
-        for driver in self._retiring:
-            driver.on_tick()
+        for driver in (*self._drivers(), *self._retiring):
+            if now_ms >= self._due_ms.get(driver, 0):
+                self._due_ms[driver] = now_ms + driver.tick_period_ms
+                driver.on_tick()
 
     def driver_of(self, request: Request) -> Driver | None:
         """The driver of the first rule that matches, else that of the global configuration, if there is one."""
@@ -88,7 +87,9 @@ class AiLoadBalancer(RootContext):
             self.http_context = RuleContext
         else:
             self.http_context = self._default_driver.context_class
-        self.set_tick_period(RENEWAL_INTERVAL_MS)
+        drivers = (*self._drivers(), *self._retiring)
+        self._due_ms = {driver: self._due_ms.get(driver, 0) for driver in drivers}
+        self.set_tick_period(min([driver.tick_period_ms for driver in drivers], default=0))
 
     def _drivers(self) -> list[Driver]:
         return [*self._rule_drivers, *([self._default_driver] if self._default_driver else [])]

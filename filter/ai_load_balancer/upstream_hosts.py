@@ -17,12 +17,17 @@ class UpstreamHosts:
     def healthy(self, cluster: bytes, answer: bytes) -> tuple[str, ...]:
         """The healthy endpoints in `answer`, which is higress.upstream_hosts() for a request to `cluster`.
 
+        They are sorted, so that all workers see them in the same order, whatever that of the host is; and as long as
+        they are the same, so is the object.
+
         Raises ValueError if the answer is not a serialised map.
         """
         seen = self._seen.get(cluster)
         if seen is not None and seen[0] == answer:
             return seen[1]
-        endpoints = tuple(healthy_endpoints(higress.decode_upstream_hosts(answer)))
+        endpoints = tuple(sorted(healthy_endpoints(higress.decode_upstream_hosts(answer))))
+        if seen is not None and seen[1] == endpoints:
+            endpoints = seen[1]
         if len(self._seen) >= MAX_CLUSTERS:
             self._seen.clear()
         self._seen[cluster] = answer, endpoints

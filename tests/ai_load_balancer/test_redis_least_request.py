@@ -17,9 +17,14 @@ HEADERS = {":method": "POST", ":path": "/v1/chat/completions", ":authority": "ll
 class Gateway:
     """The stepped simulator with the filter in it."""
 
-    def __init__(self, guest, endpoints=ENDPOINTS, redis=None, max_request_count=0, **options):
+    def __init__(self, guest, endpoints=ENDPOINTS, redis=None, max_request_count=0, redis_budget_ms=200, **options):
         self.redis = SteppedRedis()
-        lb_config = {"serviceFQDN": "redis.static", "servicePort": 6379, "maxRequestCount": max_request_count}
+        lb_config = {
+            "serviceFQDN": "redis.static",
+            "servicePort": 6379,
+            "maxRequestCount": max_request_count,
+            "redis_budget_ms": redis_budget_ms,
+        }
         self.config = {"_plugin_id_": "lb-1", "lb_policy": "global_least_request", "lb_config": lb_config}
         self.sim = SteppedSimulator(
             guest,
@@ -58,6 +63,9 @@ class Gateway:
         name = f"ailb_decisions_total.policy.global_least_request.rung.{rung}.outcome.{outcome}"
         return self.counters().get(name, 0)
 
+    def fallbacks(self, reason):
+        return self.counters().get(f"ailb_fallbacks_total.policy.global_least_request.rung.redis.reason.{reason}", 0)
+
     def counters(self):
         return self.sim.gateway.shared.metrics.values()
 
@@ -78,7 +86,7 @@ def gateway(higress_guest):
 
 
 def lease_of(acquire):
-    return acquire[9]
+    return acquire[11]
 
 
 def test_a_request_is_held_routed_and_given_back(gateway):
@@ -90,7 +98,7 @@ def test_a_request_is_held_routed_and_given_back(gateway):
     assert [part.decode() for part in acquire[2:9]] == [
         "3", scope + "in_flight", scope + "leases", scope + "lease_expiries", "1", "60000", "0",
     ]  # fmt: skip
-    assert [part.decode() for part in acquire[11:]] == ENDPOINTS
+    assert [part.decode() for part in acquire[13:]] == ENDPOINTS
     assert not stream.paused
     assert (stream.endpoint.address, stream.overridden) == (ENDPOINTS[1], True)
     assert gateway.commands() == []
@@ -122,7 +130,7 @@ def test_every_lease_has_its_own_id(gateway):
 
 def test_every_request_draws_anew_among_equals(gateway):
     streams = [gateway.send() for _ in range(5)]
-    numbers = {gateway.reply([1, 1])[10] for _ in streams}
+    numbers = {gateway.reply([1, 1])[12] for _ in streams}
     assert len(numbers) == 5
     for stream in streams:
         gateway.respond(stream)
@@ -152,51 +160,159 @@ def test_redis_learns_the_scripts_when_it_does_not_know_them(gateway):
 
 
 @pytest.mark.parametrize(
-    ("reply", "outcome"),
+    "reply",
     [
-        (RespError("ERR something is wrong"), "redis_error"),
-        (RespError("WRONGTYPE Operation against a key"), "redis_error"),
-        ([4, 1], "redis_error"),
-        ([1], "redis_error"),
-        (None, "redis_error"),
-        (b"10.0.0.1:80", "redis_error"),
+        RespError("ERR something is wrong"),
+        RespError("WRONGTYPE Operation against a key"),
+        [4, 1],
+        [1],
+        None,
+        b"10.0.0.1:80",
     ],
 )
-def test_a_reply_that_is_no_decision_lets_the_request_through_and_gives_back(gateway, reply, outcome):
+def test_after_a_reply_that_is_no_decision_the_gateway_decides(gateway, reply):
     stream = gateway.send()
     acquire = gateway.reply(reply)
     assert not stream.paused
-    assert stream.endpoint is not None
-    assert not stream.overridden
+    assert stream.overridden
     assert gateway.release() == lease_of(acquire)  # perhaps it was taken
     gateway.respond(stream)
-    assert gateway.counter("proxy", outcome) == 1
+    assert gateway.counter("local", "routed") == 1
+    assert gateway.fallbacks("error") == 1
     (warning,) = gateway.warnings()
     assert warning.startswith("[ai-load-balancer] [lb-1] [id-7] ")
 
 
 @pytest.mark.parametrize("fault", [Fault.DISCONNECT, Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n")])
-def test_a_broken_connection_lets_the_request_through_and_gives_back(gateway, fault):
+def test_after_a_broken_connection_the_gateway_decides(gateway, fault):
     stream = gateway.send()
     acquire = gateway.reply(fault)
     assert not stream.paused
-    assert not stream.overridden
+    assert stream.overridden
     assert gateway.release() == lease_of(acquire)
     gateway.respond(stream)
-    assert gateway.counter("proxy", "redis_unreachable") == 1
+    assert gateway.counter("local", "routed") == 1
+    assert gateway.fallbacks("unreachable") == 1
 
 
-def test_a_reply_that_never_comes_lets_the_request_through_after_the_timeout(gateway):
+def test_a_request_waits_for_its_budget_and_no_longer(gateway):
     stream = gateway.send()
-    gateway.sim.advance(2999)
+    gateway.sim.advance(199)
     assert stream.paused
-    acquire = gateway.commands()[0]
-    gateway.sim.advance(2)
+    gateway.sim.advance(51)  # a tick is at most a quarter of the budget away
     assert not stream.paused
-    while gateway.commands():
-        command = gateway.reply(1)
-    assert command[-1] == lease_of(acquire)
+    assert stream.overridden
+    assert gateway.counter("local", "routed") == 1
+    assert gateway.fallbacks("slow") == 1
+    late = gateway.reply([2, 1])
+    assert gateway.release() == lease_of(late)
+    assert stream.endpoint.address in ENDPOINTS
     gateway.respond(stream)
+    assert gateway.commands() == []  # Redis has not heard of this request
+
+
+def test_the_budget_is_that_of_the_configuration(higress_guest):
+    gateway = Gateway(higress_guest, redis_budget_ms=40)
+    stream = gateway.send()
+    gateway.sim.advance(39)
+    assert stream.paused
+    gateway.sim.advance(11)
+    assert not stream.paused
+    gateway.reply([1, 1])
+    gateway.release()
+    gateway.respond(stream)
+    gateway.finish()
+
+
+def test_each_waiting_request_has_a_budget_of_its_own(gateway):
+    first = gateway.send()
+    gateway.sim.advance(150)
+    second = gateway.send()
+    gateway.sim.advance(100)
+    assert not first.paused
+    assert second.paused
+    gateway.reply([1, 1])
+    gateway.reply([2, 2])
+    assert second.endpoint.address == ENDPOINTS[1]
+    for stream in (first, second):
+        gateway.respond(stream)
+    gateway.release()
+    gateway.release()
+
+
+def test_a_client_that_goes_away_after_its_budget(gateway):
+    stream = gateway.send()
+    gateway.sim.advance(250)
+    stream.abort()
+    late = gateway.reply([1, 1])
+    assert gateway.release() == lease_of(late)
+    assert gateway.counter("redis", "client_gone") == 0
+
+
+def test_the_gateways_own_choices_are_spread_and_given_back(gateway):
+    streams = [gateway.send() for _ in range(6)]
+    gateway.sim.advance(250)
+    assert sorted(stream.endpoint.address for stream in streams) == sorted(ENDPOINTS * 2)
+    for stream in streams:
+        gateway.reply([1, 1])
+    for _ in streams:
+        gateway.release()
+    for stream in streams:
+        gateway.respond(stream)
+    assert gateway.commands() == []
+
+
+def test_the_gateways_own_choices_know_what_redis_chose(gateway):
+    """Two requests went to the first endpoint through Redis; when it fails, the next two go to the others."""
+    early = [gateway.send() for _ in range(2)]
+    for count in (1, 2):
+        gateway.reply([1, count])
+    late = [gateway.send() for _ in range(2)]
+    for _ in late:
+        gateway.reply(RespError("LOADING Redis is loading the dataset in memory"))
+    assert sorted(stream.endpoint.address for stream in late) == ENDPOINTS[1:]
+    for _ in late:
+        gateway.release()
+    for stream in (*early, *late):
+        gateway.respond(stream)
+    for _ in early:
+        gateway.release()
+
+
+def test_the_breaker_opens_and_a_probe_closes_it(gateway):
+    streams = []
+    for _ in range(5):
+        streams.append(gateway.send())
+        gateway.reply(RespError("ERR"))
+        gateway.release()
+    streams.append(gateway.send())
+    assert gateway.commands() == []
+    assert not streams[-1].paused
+    assert streams[-1].overridden
+    assert gateway.fallbacks("breaker_open") == 1
+    gateway.sim.advance(1001)
+    probe, other = gateway.send(), gateway.send()
+    assert probe.paused
+    assert not other.paused
+    gateway.reply([1, 1])
+    streams += [probe, other, gateway.send()]
+    assert streams[-1].paused
+    gateway.reply([2, 1])
+    for stream in streams:
+        gateway.respond(stream)
+    while gateway.commands():
+        gateway.release()
+
+
+def test_what_was_routed_without_redis_is_told_to_it_by_the_next_renewal(gateway):
+    stream = gateway.send()
+    gateway.reply(RespError("ERR"))
+    gateway.release()
+    gateway.sim.advance(20_100)
+    renew = gateway.reply(1)
+    assert renew[8:] == [b"1", stream.endpoint.address.encode()]
+    gateway.respond(stream)
+    assert gateway.release() == renew[7]
 
 
 def test_a_client_that_goes_away_before_the_reply_leaves_nothing_behind(gateway):
@@ -240,8 +356,6 @@ def test_a_refused_override_lets_the_request_through_and_gives_back(higress_gues
         ({"endpoints": []}, "no_healthy_endpoint"),
         ({"endpoints": [Endpoint(ENDPOINTS[0], health="Unhealthy")]}, "no_healthy_endpoint"),
         ({"route_name": ""}, "no_route"),
-        ({"redis": {}}, "redis_unreachable"),  # the gateway does not know the Redis cluster
-        ({"redis": {REDIS: None}}, "redis_unreachable"),  # it has no host
     ],
 )
 def test_what_cannot_be_asked_does_not_hold_the_request(higress_guest, options, outcome):
@@ -250,6 +364,17 @@ def test_what_cannot_be_asked_does_not_hold_the_request(higress_guest, options, 
     assert gateway.sim.observe(stream).actions[0] == ("proxy_on_request_headers", 0)
     assert gateway.counter("proxy", outcome) == 1
     stream.abort()
+    gateway.finish()
+
+
+@pytest.mark.parametrize("redis", [{}, {REDIS: None}])  # the gateway does not know the Redis cluster; it has no host
+def test_without_redis_the_gateway_decides_at_once(higress_guest, redis):
+    gateway = Gateway(higress_guest, redis=redis)
+    stream = gateway.send()
+    assert gateway.sim.observe(stream).actions[0] == ("proxy_on_request_headers", 0)
+    assert stream.overridden
+    assert gateway.fallbacks("unreachable") == 1
+    gateway.respond(stream)
     gateway.finish()
 
 
@@ -269,7 +394,7 @@ def test_redis_that_appears_later_is_used(higress_guest):
     redis: dict[str, SteppedRedis] = {}
     gateway = Gateway(higress_guest, redis=redis)
     gateway.send().abort()
-    assert gateway.counter("proxy", "redis_unreachable") == 1
+    assert gateway.counter("local", "routed") == 1
     gateway.sim.redis[REDIS] = gateway.redis
     gateway.sim.gateway.redis = gateway.sim.redis
     gateway.sim.advance(1001)
@@ -285,7 +410,7 @@ def test_only_healthy_endpoints_are_candidates(higress_guest):
     endpoints = [Endpoint(ENDPOINTS[0], "Unhealthy"), Endpoint(ENDPOINTS[1]), Endpoint(ENDPOINTS[2], "Degraded")]
     gateway = Gateway(higress_guest, endpoints=endpoints)
     stream = gateway.send()
-    assert gateway.reply([1, 1])[11:] == [ENDPOINTS[1].encode()]
+    assert gateway.reply([1, 1])[13:] == [ENDPOINTS[1].encode()]
     assert stream.endpoint.address == ENDPOINTS[1]
     gateway.respond(stream)
     gateway.release()
@@ -300,6 +425,7 @@ def test_above_the_limit_the_answer_is_429(higress_guest):
     exchange = gateway.sim.observe(stream)
     assert exchange.status == 429
     assert exchange.body == b"Exceeded maximum request limit from ai-load-balancer."
+    assert exchange.header("retry-after") == "1"
     assert "proxy_continue_stream" not in exchange.host_call_names()
     assert gateway.counter("redis", "rejected") == 1
     gateway.finish()
@@ -308,16 +434,16 @@ def test_above_the_limit_the_answer_is_429(higress_guest):
 def test_leases_are_renewed_while_their_requests_live(gateway):
     streams = [gateway.send() for _ in range(2)]
     leases = [lease_of(gateway.reply([i + 1, 1])) for i in range(2)]
-    gateway.sim.advance(20_000)
+    gateway.sim.advance(20_100)
     renew = gateway.reply(0)
     assert renew[6:] == [b"60000", leases[0], b"1", ENDPOINTS[0].encode(), leases[1], b"1", ENDPOINTS[1].encode()]
     gateway.respond(streams[0])
     gateway.release()
-    gateway.sim.advance(20_000)
+    gateway.sim.advance(20_100)
     assert gateway.reply(0)[7] == leases[1]
     gateway.respond(streams[1])
     gateway.release()
-    gateway.sim.advance(20_000)
+    gateway.sim.advance(20_100)
     assert gateway.commands() == []
 
 
@@ -325,7 +451,7 @@ def test_renewals_are_sent_in_bounded_batches(gateway):
     streams = [gateway.send() for _ in range(300)]
     for _ in streams:
         gateway.reply([1, 1])
-    gateway.sim.advance(20_000)
+    gateway.sim.advance(20_100)
     assert [len(gateway.reply(0)) for _ in gateway.commands()] == [7 + 3 * 256, 7 + 3 * 44]
     for stream in streams:
         gateway.respond(stream)
@@ -338,7 +464,7 @@ def test_a_release_that_fails_is_logged_and_the_lease_expires(gateway):
     gateway.respond(stream)
     gateway.reply(RespError("LOADING Redis is loading the dataset in memory"))
     assert gateway.commands() == []
-    gateway.sim.advance(20_000)
+    gateway.sim.advance(20_100)
     assert gateway.commands() == []  # what was given back is not renewed
 
 
@@ -375,7 +501,7 @@ def test_a_second_configuration_takes_over_and_keeps_the_leases(gateway):
     assert configure(gateway, gateway.config) == 1
     other = gateway.send()
     assert gateway.reply([0, 9])[8] == b"9"
-    gateway.sim.advance(20_000)
+    gateway.sim.advance(20_100)
     assert gateway.reply(0)[7] == lease
     gateway.respond(stream)
     assert gateway.release() == lease

@@ -11,6 +11,7 @@ DEFAULT_REDIS_TIMEOUT_MS = 3000
 DEFAULT_HASH_HEADER = "x-mse-consumer"
 DEFAULT_CLUSTER_HEADER = "x-higress-target-cluster"
 CLUSTER_MODES = ("LeastBusy", "LeastTotalLatency", "LeastFirstTokenLatency", "AdaptiveScore")
+SLOW_START = "seconds in which an endpoint that is new or back comes to full load; 0: at once"
 _DAY_S = 86_400
 
 
@@ -24,6 +25,13 @@ class RedisConfig:
     password: str = text("password", "for AUTH", "")
     given_timeout_ms: int = integer("timeout", "ms to wait for a reply; 0 for 3000", 0, MAX_TIMEOUT_MS, 0)
     database: int = integer("database", "the number of the database", 0, 2**31 - 1, 0)
+    budget_ms: int = integer(
+        "redis_budget_ms",
+        "ms that a request waits for Redis, before the gateway decides by itself",
+        1,
+        MAX_TIMEOUT_MS,
+        200,
+    )
 
     @property
     def cluster(self) -> str:
@@ -46,11 +54,28 @@ class ExplainedConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeastRequestConfig(ExplainedConfig):
-    """global_least_request. `redis` is there on the targets that have it, `endpoints` on those that do not."""
+class LeaseConfig(ExplainedConfig):
+    """A policy that counts requests in flight.
+
+    `redis` is there on the targets that have it, `endpoints` on those that do not.
+    """
 
     redis: RedisConfig | None
     endpoints: tuple[str, ...]
+    lease_ttl_s: int = integer(
+        "lease_ttl_s", "seconds after which the requests of a gateway that died count no longer", 3, 3600, 60
+    )
+    slow_start_s: float = number("slow_start_s", SLOW_START, 0, 3600, 0.0)
+
+    @property
+    def lease_ttl_ms(self) -> int:
+        return self.lease_ttl_s * 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeastRequestConfig(LeaseConfig):
+    """global_least_request."""
+
     max_request_count: int = integer(
         "maxRequestCount",
         "the most requests in flight at an endpoint, above it the answer is 429; 0 for no limit",
@@ -61,10 +86,9 @@ class LeastRequestConfig(ExplainedConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrefixCacheConfig(ExplainedConfig):
+class PrefixCacheConfig(LeaseConfig):
     """prefix_cache."""
 
-    redis: RedisConfig
     ttl_s: int = integer("redisKeyTTL", "seconds for which a prefix is remembered after its last use", 1, _DAY_S, 1800)
     tenant_header: str = text("tenant_header", "the header of those who share prefixes; without it, all do", "")
 
@@ -76,16 +100,13 @@ class EndpointMetricsConfig(ExplainedConfig):
     metric_policy: str = choice("metric_policy", "how metrics decide", ("default", "least", "most"), "default")
     target_metric: str = text("target_metric", "the metric of least and most, required there", "")
     rate_limit: float = number("rate_limit", "the largest share of the last 100 picks for one endpoint", 0, 1, 1.0)
-    slow_start_s: float = number(
-        "slow_start_s", "seconds in which a new endpoint comes to full load; 0: at once", 0, 3600, 0.0
-    )
+    slow_start_s: float = number("slow_start_s", SLOW_START, 0, 3600, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointHashConfig(ExplainedConfig):
+class EndpointHashConfig(LeaseConfig):
     """endpoint_hash."""
 
-    redis: RedisConfig
     hash_header: str = text("hash_header", "the header that names a session", DEFAULT_HASH_HEADER)
     load_factor: float = number("load_factor", "the most load of an endpoint, as a multiple of the mean", 1, 100, 1.25)
 

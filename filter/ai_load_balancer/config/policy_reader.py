@@ -1,17 +1,18 @@
 """One policy's configuration, the global one's or a rule's: lb_type, lb_policy, lb_config."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
-from .keys import read
+from .keys import keys_of, read
 from .policies import (
     ALIASES,
     CLUSTER_POLICIES,
-    ENDPOINT_POLICIES,
     POLICIES,
     ClusterHashConfig,
     ClusterMetricsConfig,
     EndpointHashConfig,
     EndpointMetricsConfig,
+    LeaseConfig,
     LeastRequestConfig,
     PolicyConfig,
     PrefixCacheConfig,
@@ -23,7 +24,9 @@ MAX_ENDPOINTS = 1024  # as many pairs as a host takes in one map
 MAX_CLUSTERS = 100  # of cluster_hash, which has as many slots
 MAX_SERVICES = 255  # of cluster_metrics, whose statistics number them by a byte
 
-_REDIS_KEYS = ("serviceFQDN", "servicePort", "username", "password", "timeout", "database")
+C = TypeVar("C", bound=LeaseConfig)
+
+_REDIS_KEYS = tuple(key.name for key in keys_of(RedisConfig).values())
 
 
 def read_policy(top: ConfigReader, has_redis: bool) -> PolicyConfig:
@@ -37,8 +40,8 @@ def read_policy(top: ConfigReader, has_redis: bool) -> PolicyConfig:
     elif (name in CLUSTER_POLICIES) != (lb_type == "cluster"):
         kind, article = ("cluster", "a") if name in CLUSTER_POLICIES else ("endpoint", "an")
         top.error("lb_type", f"{found} chooses {article} {kind}: expected {kind}, found {shown(lb_type)}")
-    if not has_redis and name in ENDPOINT_POLICIES and name != "global_least_request":
-        top.error("lb_policy", f"{found} needs a gateway with Redis calls and endpoint lists (Higress)")
+    if not has_redis and name == "endpoint_metrics":
+        top.error("lb_policy", f"{found} needs a gateway with endpoint lists (Higress)")
     reader = top.section("lb_config")
     config = _READERS[POLICIES[str(name)]](top, reader, has_redis)
     reader.finish()
@@ -49,19 +52,24 @@ def read_policy(top: ConfigReader, has_redis: bool) -> PolicyConfig:
 def _least_request(top: ConfigReader, reader: ConfigReader, has_redis: bool) -> LeastRequestConfig:
     # Leases expire by themselves, so there is nothing to clean, and no second form of the lookup.
     reader.ignore("cleanInterval", "enableDetailLog")
-    redis: RedisConfig | None = None
-    endpoints: tuple[str, ...] = ()
-    if has_redis:
-        top.ignore("endpoints")
-        redis = read(RedisConfig, reader)
-    else:
-        reader.ignore(*_REDIS_KEYS)
-        endpoints = _endpoints(top)
-    return read(LeastRequestConfig, reader, redis=redis, endpoints=endpoints)
+    return _with_leases(LeastRequestConfig, top, reader, has_redis)
 
 
 def _prefix_cache(top: ConfigReader, reader: ConfigReader, has_redis: bool) -> PrefixCacheConfig:
-    return read(PrefixCacheConfig, reader, redis=read(RedisConfig, reader))
+    return _with_leases(PrefixCacheConfig, top, reader, has_redis)
+
+
+def _endpoint_hash(top: ConfigReader, reader: ConfigReader, has_redis: bool) -> EndpointHashConfig:
+    return _with_leases(EndpointHashConfig, top, reader, has_redis)
+
+
+def _with_leases(config_class: type[C], top: ConfigReader, reader: ConfigReader, has_redis: bool) -> C:
+    """A configuration with Redis, or with endpoints where there is none."""
+    if has_redis:
+        top.ignore("endpoints")
+        return read(config_class, reader, redis=read(RedisConfig, reader), endpoints=())
+    reader.ignore(*_REDIS_KEYS)
+    return read(config_class, reader, redis=None, endpoints=_endpoints(top))
 
 
 def _endpoint_metrics(top: ConfigReader, reader: ConfigReader, has_redis: bool) -> EndpointMetricsConfig:
@@ -69,10 +77,6 @@ def _endpoint_metrics(top: ConfigReader, reader: ConfigReader, has_redis: bool) 
     if config.metric_policy != "default" and not config.target_metric:
         reader.error("target_metric", f"is required by metric_policy {config.metric_policy}")
     return config
-
-
-def _endpoint_hash(top: ConfigReader, reader: ConfigReader, has_redis: bool) -> EndpointHashConfig:
-    return read(EndpointHashConfig, reader, redis=read(RedisConfig, reader))
 
 
 def _cluster_metrics(top: ConfigReader, reader: ConfigReader, has_redis: bool) -> ClusterMetricsConfig:

@@ -6,9 +6,14 @@ from proxywasm import HttpContext
 
 from ..explanation import DecisionHeader, Explainer
 
+SLOW_TICK_PERIOD_MS = 20_000  # of a driver that has little to look after
+
 
 class Driver(Protocol):
     """One policy configuration at work. A driver that was replaced goes on until it is idle."""
+
+    tick_period_ms: int
+    """How often `on_tick` is wanted; the gateway may call it later."""
 
     @property
     def context_class(self) -> type[HttpContext]: ...

@@ -19,7 +19,7 @@ from ..policies.endpoint_metrics import Choice, EndpointMetrics, View, is_failur
 from ..policies.request_model import model_of
 from ..readable_body import has_readable_body
 from ..upstream_metrics import UpstreamMetrics
-from .driver import bound
+from .driver import SLOW_TICK_PERIOD_MS, bound
 
 if TYPE_CHECKING:
     from ..plugin import AiLoadBalancer
@@ -126,6 +126,7 @@ class EndpointMetricsRequest(HttpContext):
 class EndpointMetricsDriver:
     """One configuration. The loads are shared by all workers and routes of a cluster."""
 
+    tick_period_ms = SLOW_TICK_PERIOD_MS
     is_idle = True  # no request holds anything
 
     def __init__(self, policy: EndpointMetrics) -> None:

@@ -1,25 +1,109 @@
-"""The driver of a policy whose requests hold leases in Redis."""
+"""The driver of a policy that counts requests in flight: what its requests share."""
 
-from typing import Generic, TypeVar
+from random import randbytes
+from typing import TYPE_CHECKING
 
-from proxywasm import HttpContext
+from proxywasm import HttpContext, RedisClient, clock
 
-from ..leases import Leases
+from ..config import LeaseConfig
+from ..explanation import Explainer
+from ..leases import Leases, Scope
+from ..local_counts import LocalCounts
+from ..policies.count_board import WORKER_ID_BYTES
+from ..policies.handicaps import EndpointHealth
+from ..redis_rung import MAX_TICK_PERIOD_MS, RedisRung
+from ..scripts import in_flight_keys
+from ..telemetry import Telemetry
+from ..upstream import Upstream
 from .driver import bound
 
-L = TypeVar("L", bound=Leases)
+if TYPE_CHECKING:
+    from ..plugin import AiLoadBalancer
+
+MAX_PLACES = 1024  # routes and clusters with requests in flight; beyond it, requests go on unbalanced
 
 
-class LeaseDriver(Generic[L]):
-    """Contexts of `context_class` take their leases here, and the tick renews them."""
+class Place:
+    """One route and cluster as this worker knows it. `scope` is of its leases in Redis, None without Redis."""
 
-    def __init__(self, leases: L, context_class: type[HttpContext]) -> None:
-        self.leases = leases
-        self.context_class = bound(context_class, self)
+    __slots__ = ("cluster", "command", "counts", "health", "route", "scope")
+
+    def __init__(
+        self, route: bytes, cluster: bytes, scope: Scope | None, counts: LocalCounts, health: EndpointHealth
+    ) -> None:
+        self.route = route
+        self.cluster = cluster
+        self.scope = scope
+        self.counts = counts
+        self.health = health
+        self.command: tuple[str | bytes | int, ...] = ()  # the beginning of what requests send, kept by their class
+
+
+class TooManyPlaces(Exception):
+    """MAX_PLACES routes and clusters have requests in flight."""
+
+
+class LeaseDriver:
+    """Requests of `context_class` take their leases here, and the tick looks after them."""
+
+    def __init__(
+        self,
+        root: "AiLoadBalancer",
+        context_class: type[HttpContext],
+        telemetry: Telemetry,
+        upstream: Upstream,
+        config: LeaseConfig,
+        explainer: Explainer | None,
+        client: RedisClient | None,
+    ) -> None:
+        self.telemetry = telemetry
+        self.upstream = upstream
+        self.explainer = explainer
+        self.redis: RedisRung | None = None
+        self.leases: Leases | None = None
+        self.tick_period_ms = MAX_TICK_PERIOD_MS
+        if client is not None and config.redis is not None:
+            self.redis = RedisRung(config.redis.budget_ms)
+            self.leases = Leases(root, client, config.lease_ttl_ms)
+            self.tick_period_ms = self.redis.tick_period_ms
+        self._slow_start_ms = round(config.slow_start_s * 1000)
+        self.lease_ttl_ms = config.lease_ttl_ms
+        self._worker = randbytes(WORKER_ID_BYTES)
+        self._places: dict[tuple[bytes, bytes], Place] = {}
+        self._health: dict[bytes, EndpointHealth] = {}
+        self.context_class = bound(context_class, self, explainer)
 
     @property
     def is_idle(self) -> bool:
-        return not self.leases.are_held
+        return all(place.counts.is_idle for place in self._places.values()) and (
+            self.redis is None or self.redis.is_idle
+        )
+
+    def place(self, route_and_cluster: tuple[bytes, bytes]) -> Place:
+        """Raises TooManyPlaces."""
+        place = self._places.get(route_and_cluster)
+        return place if place is not None else self._new_place(*route_and_cluster)
 
     def on_tick(self) -> None:
-        self.leases.renew()
+        now_ms = clock.now_ns() // 1_000_000
+        is_needed = True
+        if self.redis is not None and self.leases is not None:
+            self.redis.on_tick(now_ms)
+            self.leases.on_tick(now_ms)
+            is_needed = not self.redis.is_sound
+        for place in self._places.values():
+            place.counts.on_tick(now_ms, is_needed)
+
+    def _new_place(self, route: bytes, cluster: bytes) -> Place:
+        if len(self._places) >= MAX_PLACES:
+            self._places = {where: place for where, place in self._places.items() if not place.counts.is_idle}
+            self._health = {place.cluster: place.health for place in self._places.values()}
+            if len(self._places) >= MAX_PLACES:
+                raise TooManyPlaces(f"{MAX_PLACES} routes and clusters have requests in flight")
+        scope = self.leases.scope(route, cluster) if self.leases is not None else None
+        counts = LocalCounts(in_flight_keys(route, cluster)[0], self._worker, self.lease_ttl_ms)
+        health = self._health.get(cluster)
+        if health is None:
+            health = self._health[cluster] = EndpointHealth(self._slow_start_ms)
+        place = self._places[route, cluster] = Place(route, cluster, scope, counts, health)
+        return place

@@ -1,6 +1,8 @@
 """From a policy's configuration to its driver."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from proxywasm import RedisClient, capabilities
 
 from ..config import (
     ClusterHashConfig,
@@ -8,6 +10,7 @@ from ..config import (
     EndpointHashConfig,
     EndpointMetricsConfig,
     ExplainedConfig,
+    LeaseConfig,
     LeastRequestConfig,
     PolicyConfig,
     PrefixCacheConfig,
@@ -17,26 +20,25 @@ from ..policies.adaptive_score import Weights
 from ..policies.cluster_hash import ClusterHash
 from ..policies.cluster_metrics import ADAPTIVE_SCORE, LEAST_BUSY
 from ..policies.endpoint_metrics import EndpointMetrics
+from ..upstream import EnvoyUpstream, Upstream
 from .cluster_hash import ClusterHashDriver, ClusterHashRequest
 from .cluster_metrics import ClusterMetricsDriver, ClusterMetricsRequest, FirstTokenRequest
 from .cluster_modes import AdaptiveScoreMode, LatencyMode, LeastBusyMode
 from .driver import Driver
+from .endpoint_hash import EndpointHash, EndpointHashDriver
 from .endpoint_metrics import EndpointMetricsDriver, EndpointMetricsRequest
-from .local_least_request import LocalLeastRequest, LocalLeastRequestDriver
+from .least_request import LeastRequest, LeastRequestDriver
+from .prefix_cache import PrefixCache, PrefixCacheDriver
 from .redis_adaptive_score import RedisAdaptiveScoreDriver, RedisAdaptiveScoreRequest, ServiceLeases
-from .redis_endpoint_hash import RedisEndpointHash, RedisEndpointHashDriver
-from .redis_least_request import RedisLeastRequest, RedisLeastRequestDriver
-from .redis_prefix_cache import RedisPrefixCache, RedisPrefixCacheDriver
 
 if TYPE_CHECKING:
     from ..plugin import AiLoadBalancer
 
 CONTEXT_CLASSES = (
-    RedisLeastRequest,
-    LocalLeastRequest,
-    RedisPrefixCache,
+    LeastRequest,
+    PrefixCache,
+    EndpointHash,
     EndpointMetricsRequest,
-    RedisEndpointHash,
     ClusterMetricsRequest,
     FirstTokenRequest,
     RedisAdaptiveScoreRequest,
@@ -48,25 +50,33 @@ def make_driver(root: "AiLoadBalancer", config: PolicyConfig) -> Driver:
     """The driver of a configuration; the Redis clients are the root's."""
     match config:
         case LeastRequestConfig():
-            if config.redis is None:
-                return LocalLeastRequestDriver(root.local_counts, config.endpoints, config.max_request_count)
-            return RedisLeastRequestDriver(root, root.redis_client(config.redis), config.max_request_count)
+            return LeastRequestDriver(root, *_of_leases(root, "global_least_request", config))
         case PrefixCacheConfig():
-            client = root.redis_client(config.redis)
-            return RedisPrefixCacheDriver(root, client, config.ttl_s * 1000, config.tenant_header)
+            return PrefixCacheDriver(root, *_of_leases(root, "prefix_cache", config))
+        case EndpointHashConfig():
+            return EndpointHashDriver(root, *_of_leases(root, "endpoint_hash", config))
         case EndpointMetricsConfig():
             slow_start_ms = round(config.slow_start_s * 1000)
             return EndpointMetricsDriver(
                 EndpointMetrics(config.metric_policy, config.target_metric, config.rate_limit, slow_start_ms)
             )
-        case EndpointHashConfig():
-            client = root.redis_client(config.redis)
-            return RedisEndpointHashDriver(root, client, config.hash_header, config.load_factor)
         case ClusterHashConfig():
             policy = ClusterHash(config.clusters)
             return ClusterHashDriver(policy, config.hash_header, config.cluster_header, config.reroute)
         case ClusterMetricsConfig():
             return _cluster_metrics(root, config)
+
+
+L = TypeVar("L", bound=LeaseConfig)
+
+
+def _of_leases(
+    root: "AiLoadBalancer", policy: str, config: L
+) -> tuple[Upstream, L, Explainer | None, RedisClient | None]:
+    """What the drivers of all policies with leases are made of."""
+    client = root.redis_client(config.redis) if config.redis is not None else None
+    upstream: Upstream = root.higress if capabilities.current().upstream_hosts else EnvoyUpstream(config.endpoints)
+    return upstream, config, explainer_of(policy, config), client
 
 
 def _cluster_metrics(root: "AiLoadBalancer", config: ClusterMetricsConfig) -> Driver:

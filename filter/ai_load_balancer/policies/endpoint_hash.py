@@ -12,11 +12,12 @@ With Redis, scripts/acquire_bounded.lua does what `choose` does, in one step wit
 global_least_request.read_reply(reply, order). Without the header: global_least_request, on the same counts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from math import ceil
 
 from .decision import Routed
+from .handicaps import NONE, Handicaps, loads
 
 SESSION_BUCKETS = 4096  # 32 per endpoint, if there are 128
 MAX_ENDPOINT_SETS = 8  # remembered at a time; for 128 endpoints each takes up to 2 MB
@@ -59,17 +60,19 @@ class EndpointHash:
         return orders.order(stable_hash(session) % SESSION_BUCKETS)
 
 
-def choose(order: Sequence[str], in_flight: Mapping[str, int], load_factor: float) -> Routed:
-    """The first endpoint in `order` (at least one) that is within the bound with this request.
+def choose(order: Sequence[str], in_flight: Sequence[int], load_factor: float, handicaps: Handicaps = NONE) -> Routed:
+    """The first endpoint in `order` (at least one) whose load is within the bound with this request.
 
-    There always is one for a `load_factor` of at least 1. An endpoint without a count has none in flight.
+    The counts are in the same order. Without handicaps there always is one for a `load_factor` of at least 1; if there
+    is none, it is the one with the lowest load.
     """
-    counts = [in_flight.get(endpoint, 0) for endpoint in order]
-    bound = ceil(load_factor * (sum(counts) + 1) / len(order))
-    for endpoint, count in zip(order, counts, strict=True):
-        if count < bound:
+    bound = ceil(load_factor * (sum(in_flight) + 1) / len(order))
+    weighed = loads(order, in_flight, handicaps)
+    for endpoint, count, load in zip(order, in_flight, weighed, strict=True):
+        if load + 1 <= bound:
             return Routed(endpoint, count + 1)
-    raise ValueError(f"load_factor must be at least 1, found {load_factor}")
+    position = weighed.index(min(weighed))
+    return Routed(order[position], in_flight[position] + 1)
 
 
 def stable_hash(text: str) -> int:

@@ -4,27 +4,39 @@ With Redis the choice is made there, in one step with the count (scripts/acquire
 into a decision. `choose` is the same rule over counts that are at hand.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from . import handicaps as _handicaps
 from .decision import Decision, Rejected, Routed
+from .handicaps import Handicaps
+from .lowest import lowest
 
 
 class MalformedReply(ValueError):
-    """The reply to acquire.lua is not what its contract says."""
+    """The reply to a script is not what its contract says."""
 
 
-def choose(endpoints: Sequence[str], in_flight: Mapping[str, int], limit: int, random_number: int) -> Decision:
-    """Decides among `endpoints` (at least one) by their counts; an endpoint without a count has none in flight.
+def choose(
+    endpoints: Sequence[str],
+    in_flight: Sequence[int],
+    limit: int,
+    random_number: int,
+    handicaps: Handicaps = _handicaps.NONE,
+) -> Decision:
+    """Decides among `endpoints` (at least one) by their counts, which are in the same order.
 
     `limit` is the highest count that an endpoint may reach, 0 for no limit. `random_number` is uniform in a range that
     is large against the number of endpoints, and decides among equals.
     """
-    counts = [in_flight.get(endpoint, 0) for endpoint in endpoints]
-    lowest = min(counts)
-    if 0 < limit <= lowest:
-        return Rejected(lowest)
-    equals = [endpoint for endpoint, count in zip(endpoints, counts, strict=True) if count == lowest]
-    return Routed(equals[random_number % len(equals)], lowest + 1)
+    if limit:
+        with_room = [position for position, count in enumerate(in_flight) if count < limit]
+        if not with_room:
+            return Rejected(min(in_flight))
+        if len(with_room) < len(endpoints):
+            endpoints = [endpoints[position] for position in with_room]
+            in_flight = [in_flight[position] for position in with_room]
+    position = lowest(_handicaps.loads(endpoints, in_flight, handicaps), random_number)
+    return Routed(endpoints[position], in_flight[position] + 1)
 
 
 def read_reply(reply: object, endpoints: Sequence[str]) -> Decision:

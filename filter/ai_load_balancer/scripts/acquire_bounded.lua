@@ -6,34 +6,38 @@
 -- ARGV[1]     weight, an integer > 0
 -- ARGV[2]     how long the lease lives unless it is renewed, ms
 -- ARGV[3]     the bound: this many times the mean count of the endpoints with the new lease, rounded up; at least 1
--- ARGV[4]     lease id, unique among all gateways
--- ARGV[5...]  the endpoints to choose from, the preferred ones first, at least one
+-- ARGV[4]     1 if the reply is to tell all counts, else 0
+-- ARGV[5]     handicaps, "<position>:<capacity>:<failures> ..."; nearly always empty
+-- ARGV[6]     lease id, unique among all gateways
+-- ARGV[7...]  the endpoints to choose from, the preferred ones first, at least one
 --
--- Returns {i, count}: the lease is on the i-th endpoint, counted from 1, whose in-flight count is now `count`. A weight
--- above 1 may fit nowhere: then it is the endpoint with the lowest count.
+-- Returns {i, count}: the lease is on the i-th endpoint, counted from 1, whose in-flight count is now `count`. If it
+-- fits nowhere, because of a weight above 1 or of handicaps, it is the endpoint with the lowest load.
+-- If it was asked for, the counts of all endpoints follow.
 
 -- include lease_functions.lua
+-- include least_loaded.lua
 
 reap()
 
-local weight = tonumber(ARGV[1])
-local in_flight = redis.call('HMGET', counts, unpack(ARGV, 5))
-local total, lowest = 0, nil
-for i, value in ipairs(in_flight) do
+local weight, endpoints = tonumber(ARGV[1]), {unpack(ARGV, 7)}
+local handicaps = read_handicaps(ARGV[5], endpoints)
+local loads = redis.call('HMGET', counts, unpack(endpoints))
+local total, chosen = 0, 1
+for i, value in ipairs(loads) do
   local count = tonumber(value or 0)
-  in_flight[i] = count
   total = total + count
-  if not lowest or count < in_flight[lowest] then
-    lowest = i
+  loads[i] = load_of(endpoints[i], count, handicaps)
+  if loads[i] < loads[chosen] then
+    chosen = i
   end
 end
 
-local bound = math.ceil(ARGV[3] * (total + weight) / #in_flight)
-local chosen = lowest
-for i, count in ipairs(in_flight) do
-  if count + weight <= bound then
+local bound = math.ceil(ARGV[3] * (total + weight) / #endpoints)
+for i, load in ipairs(loads) do
+  if load + weight <= bound then
     chosen = i
     break
   end
 end
-return {chosen, take(ARGV[4], ARGV[4 + chosen], weight, ARGV[2])}
+return with_counts({chosen, take(ARGV[6], endpoints[chosen], weight, ARGV[2])}, ARGV[4], endpoints)

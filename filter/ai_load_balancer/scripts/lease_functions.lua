@@ -31,3 +31,13 @@ local function take(lease, endpoint, weight, ttl_ms)
   end
   return count
 end
+
+-- Returns the reply, followed by the counts of all endpoints if they are asked for with '1'.
+local function with_counts(reply, is_asked, endpoints)
+  if is_asked == '1' then
+    for _, value in ipairs(redis.call('HMGET', counts, unpack(endpoints))) do
+      reply[#reply + 1] = tonumber(value or 0)
+    end
+  end
+  return reply
+end

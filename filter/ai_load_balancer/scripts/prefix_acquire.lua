@@ -1,6 +1,6 @@
 -- Takes a lease on an owner of the longest known prefix of a prompt, else on one of the endpoints with the lowest
 -- in-flight count; and writes all prefixes for the endpoint that was taken. Of several owners the one with the lowest
--- count is taken; owners without room below the limit count as none.
+-- count is taken; owners without room below the limit, and those that fail, count as none.
 --
 -- KEYS[1]     HASH  endpoint -> its in-flight count: the weights of its leases, summed
 -- KEYS[2]     HASH  lease id -> "<weight> <endpoint>"
@@ -9,14 +9,17 @@
 -- ARGV[1]     weight, an integer > 0
 -- ARGV[2]     how long the lease lives unless it is renewed, ms
 -- ARGV[3]     the highest count that an endpoint may reach; 0 for no limit
--- ARGV[4]     how long a block is known after it was last used, ms
--- ARGV[5]     lease id, unique among all gateways
--- ARGV[6]     a random integer in 0 .. 2^31-1, which decides among equals
--- ARGV[7...]  the endpoints to choose from, at least one; owners that are not among them are dropped from these blocks
+-- ARGV[4]     1 if the reply is to tell all counts, else 0
+-- ARGV[5]     how long a block is known after it was last used, ms
+-- ARGV[6]     handicaps, "<position>:<capacity>:<failures> ..."; nearly always empty
+-- ARGV[7]     lease id, unique among all gateways
+-- ARGV[8]     a random integer in 0 .. 2^31-1, which decides among equals
+-- ARGV[9...]  the endpoints to choose from, at least one; owners that are not among them are dropped from these blocks
 --
 -- Returns {i, count, n}: the lease is on the i-th endpoint, counted from 1, whose in-flight count is now `count`; it
 -- owns the first n blocks, 0 if it was taken for its count alone. Or {0, count, 0}: no lease was taken, because the
 -- lowest count, `count`, leaves no room below the limit, and nothing was written.
+-- If it was asked for, the counts of all endpoints follow.
 
 -- include lease_functions.lua
 -- include least_loaded.lua
@@ -24,8 +27,11 @@
 local MAX_OWNERS = 4    -- of a block
 local MAX_RENEWED = 16  -- blocks at either end of the match; those between them expire unless they are used by others
 
-local weight, limit, block_ttl_ms = tonumber(ARGV[1]), tonumber(ARGV[3]), ARGV[4]
-local endpoints = {unpack(ARGV, 7)}
+local OWNER_FAILURES = 3  -- as in policies/handicaps.py
+
+local weight, limit, block_ttl_ms = tonumber(ARGV[1]), tonumber(ARGV[3]), ARGV[5]
+local endpoints = {unpack(ARGV, 9)}
+local handicaps = read_handicaps(ARGV[6], endpoints)
 local known = redis.call('MGET', unpack(KEYS, 4))
 
 local positions  -- endpoint -> its position, made when the first owner is looked up
@@ -56,24 +62,41 @@ end
 
 reap()
 
+-- Returns those of the owners that do not fail.
+local function sound(owners)
+  if not handicaps then
+    return owners
+  end
+  local found = {}
+  for _, owner in ipairs(owners) do
+    if not handicaps[owner] or handicaps[owner][2] < OWNER_FAILURES then
+      found[#found + 1] = owner
+    end
+  end
+  return found
+end
+
 local matched, chosen = 0, nil
 for i = #known, 1, -1 do
   local owners = known[i] and owners_in(known[i])
   if owners and #owners > 0 then
-    local lowest, equals = least_loaded(owners)
-    if limit == 0 or lowest + weight <= limit then
-      matched, chosen = i, owners[equals[ARGV[6] % #equals + 1]]
+    owners = sound(owners)
+    if #owners > 0 then
+      local equals = least_loaded(owners, weight, limit, handicaps)
+      if #equals > 0 then
+        matched, chosen = i, owners[equals[ARGV[8] % #equals + 1]]
+      end
     end
     break
   end
 end
 
 if not chosen then
-  local lowest, equals = least_loaded(endpoints)
-  if limit > 0 and lowest + weight > limit then
-    return {0, lowest, 0}
+  local equals, lowest = least_loaded(endpoints, weight, limit, handicaps)
+  if #equals == 0 then
+    return with_counts({0, lowest, 0}, ARGV[4], endpoints)
   end
-  chosen = endpoints[equals[ARGV[6] % #equals + 1]]
+  chosen = endpoints[equals[ARGV[8] % #equals + 1]]
 end
 
 -- The value with the chosen endpoint as an owner and without those that are gone; false if that is what it is.
@@ -112,4 +135,4 @@ local position = 1
 while endpoints[position] ~= chosen do
   position = position + 1
 end
-return {position, take(ARGV[5], chosen, weight, ARGV[2]), matched}
+return with_counts({position, take(ARGV[7], chosen, weight, ARGV[2]), matched}, ARGV[4], endpoints)

@@ -1,0 +1,83 @@
+"""The endpoints of a request's cluster, and how a request is sent to one of them: what the two targets do differently.
+
+Higress lists the hosts of the cluster and takes an override. Stock Envoy knows neither: the endpoints come from the
+configuration, and its override_host load balancing reads a request header. Clients can send that header too, so it is
+replaced or removed, always.
+"""
+
+from typing import Protocol
+
+from proxywasm import HttpContext, capabilities, higress
+from proxywasm.enums import HeaderAction
+
+from .upstream_hosts import UpstreamHosts
+
+ENDPOINT_HEADER = "x-gateway-destination-endpoint"
+
+
+class Upstream(Protocol):
+    hold_request: int
+    """What on_request_headers returns to hold a request until it is continued."""
+
+    def scope(self) -> tuple[bytes, bytes] | None:
+        """Route and cluster of the current request; None if the gateway does not tell."""
+
+    def endpoints(self, cluster: bytes) -> tuple[str, ...]:
+        """The healthy endpoints of the current request's cluster: the same object as long as they are the same.
+
+        Raises HostError, or ValueError if the gateway's list cannot be read.
+        """
+
+    def send_to(self, context: HttpContext, endpoint: str) -> None:
+        """Raises HostError."""
+
+    def send_anywhere(self, context: HttpContext) -> None:
+        """The proxy's own balancing chooses."""
+
+
+class HigressUpstream:
+    hold_request = capabilities.HIGRESS.hold_request
+
+    def __init__(self) -> None:
+        self._hosts = UpstreamHosts()
+
+    def scope(self) -> tuple[bytes, bytes] | None:
+        route, cluster = _higress_route(), _higress_cluster()
+        return (route, cluster) if route and cluster else None
+
+    def endpoints(self, cluster: bytes) -> tuple[str, ...]:
+        return self._hosts.healthy(cluster, higress.upstream_hosts())
+
+    def send_to(self, context: HttpContext, endpoint: str) -> None:
+        higress.set_override_host(endpoint)
+
+    def send_anywhere(self, context: HttpContext) -> None:
+        pass
+
+
+class EnvoyUpstream:
+    """`endpoints` are those of the configuration."""
+
+    hold_request = int(HeaderAction.STOP_ITERATION)
+
+    def __init__(self, endpoints: tuple[str, ...]) -> None:
+        self._endpoints = tuple(sorted(endpoints))
+
+    def scope(self) -> tuple[bytes, bytes] | None:
+        # Stock Envoy's routes often have no name, and the counts can do without.
+        return _envoy_route() or b"", _envoy_cluster() or b""
+
+    def endpoints(self, cluster: bytes) -> tuple[str, ...]:
+        return self._endpoints
+
+    def send_to(self, context: HttpContext, endpoint: str) -> None:
+        context.request_headers.set(ENDPOINT_HEADER, endpoint)
+
+    def send_anywhere(self, context: HttpContext) -> None:
+        context.request_headers.remove(ENDPOINT_HEADER)
+
+
+_higress_route = capabilities.HIGRESS.route_name.get
+_higress_cluster = capabilities.HIGRESS.cluster_name.get
+_envoy_route = capabilities.ENVOY.route_name.get
+_envoy_cluster = capabilities.ENVOY.cluster_name.get
