@@ -7,7 +7,7 @@ from proxywasm import Counter, HostError, HttpContext, send_local_response
 
 from ..log_prefix import log_prefix
 from ..policies.cluster_hash import HASH_HEADER_REQUIRED, ClusterHash
-from .driver import bound
+from .driver import SLOW_TICK_PERIOD_MS, bound
 from .target_cluster import send_to_cluster
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class ClusterHashRequest(HttpContext):
 class ClusterHashDriver:
     """`reroute`: whether Higress may match the routes again."""
 
+    tick_period_ms = SLOW_TICK_PERIOD_MS
     is_idle = True
 
     def __init__(self, policy: ClusterHash, hash_header: str, cluster_header: str, reroute: bool) -> None:

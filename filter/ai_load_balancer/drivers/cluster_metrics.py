@@ -12,7 +12,7 @@ from ..log_prefix import log_prefix
 from ..policies.cluster_metrics import Verdict, statistics_key, verdict
 from ..policies.recent_picks import below_limit, with_pick
 from .cluster_modes import Mode
-from .driver import bound
+from .driver import SLOW_TICK_PERIOD_MS, bound
 from .target_cluster import send_to_cluster
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class FirstTokenRequest(ClusterMetricsRequest):
 
 class ClusterMetricsDriver:
     """`rate_limit` is of 0..1, `queue_size` a number of requests; `reroute`: Higress may match the routes again."""
+
+    tick_period_ms = SLOW_TICK_PERIOD_MS
 
     def __init__(
         self,

@@ -19,12 +19,12 @@ from proxywasm import (
     continue_request,
 )
 
-from ..leases import LEASE_TTL_MS, WEIGHT, Lease, Leases
+from ..leases import WEIGHT, Lease, Leases
 from ..log_prefix import log_prefix
 from ..policies.adaptive_score import choose
 from ..policies.decision import Rejected
 from ..policies.global_least_request import MalformedReply, read_reply
-from ..scripts import CLUSTER_ACQUIRE, in_flight_keys
+from ..scripts import CLUSTER_ACQUIRE
 from .cluster_metrics import ClusterMetricsDriver, FirstTokenRequest
 from .cluster_modes import AdaptiveScoreMode
 from .driver import bound
@@ -133,7 +133,7 @@ class ServiceLeases(Leases):
     """Leases on services. `key_prefix` keeps the counts of several deployments apart in one Redis."""
 
     def __init__(self, root: "AiLoadBalancer", client: RedisClient, key_prefix: str) -> None:
-        super().__init__(root, client, limit=0)
+        super().__init__(root, client)
         self._scope_name = f"{key_prefix}|AdaptiveScore".encode()
 
     def ask_for_service(
@@ -145,10 +145,9 @@ class ServiceLeases(Leases):
         on_reply: Callable[[object], object],
     ) -> Lease:
         """As `ask`, but `on_reply` gets the reply to cluster_acquire.lua."""
-        scope = self._scopes.get((route, self._scope_name)) or self._new_scope(route, self._scope_name)
-        lease = Lease(f"{self._gateway}-{next(self._numbers)}", scope)
-        command: list[str | bytes | int] = [*CLUSTER_ACQUIRE.by_sha, *in_flight_keys(route, self._scope_name)]
-        command += (WEIGHT, LEASE_TTL_MS, lease.id, getrandbits(31))
+        lease = self.new_lease(self.scope(route, self._scope_name))
+        command: list[str | bytes | int] = [*CLUSTER_ACQUIRE.by_sha, *lease.scope.keys]
+        command += (WEIGHT, self.ttl_ms, lease.id, getrandbits(31))
         for service, score in zip(services, scores, strict=True):
             command += (service, repr(score))
         self._client.call(context, command, on_reply, on_reply, CLUSTER_ACQUIRE)
@@ -179,4 +178,4 @@ class RedisAdaptiveScoreDriver(ClusterMetricsDriver):
 
     def on_tick(self) -> None:
         super().on_tick()
-        self.leases.renew()
+        self.leases.on_tick(clock.now_ns() // 1_000_000)

@@ -19,7 +19,8 @@ MAX_WORKERS = 1024  # beyond it, the section that is on the board for longest is
 class CountBoard:
     """Reads and writes boards of `size` counts. A board that is missing (None) or of another size has no sections."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, section_ttl_ms: int = SECTION_TTL_MS) -> None:
+        self._section_ttl_ms = section_ttl_ms
         self._section = Struct(f"<{WORKER_ID_BYTES}sQ{size}I")
         self._zeros = (0,) * size
 
@@ -36,7 +37,7 @@ class CountBoard:
 
     def post(self, board: bytes | None, worker: bytes, counts: Sequence[int], now_ms: int) -> bytes:
         """The board with the worker's section replaced. A worker that was not on it also removes what has expired."""
-        section = self._section.pack(worker, now_ms + SECTION_TTL_MS, *counts)
+        section = self._section.pack(worker, now_ms + self._section_ttl_ms, *counts)
         size = len(section)
         if not board or len(board) % size or (len(board) == size and board.startswith(worker)):
             return section
