@@ -21,7 +21,7 @@ from ..policies.prefix_blocks import block_keys, prefix_scope
 from ..policies.request_features import read
 from ..readable_body import has_readable_body
 from ..scripts import ACQUIRE, prefix_acquire, prefix_key_prefix
-from ..telemetry import Telemetry
+from ..telemetry import PROXY, Telemetry
 from ..upstream import Upstream
 from .lease_driver import LeaseDriver
 from .lease_request import RANDOM_BITS, LeaseRequest, detail_argument, handicaps_argument
@@ -61,6 +61,11 @@ class PrefixCache(LeaseRequest):
 
     def on_request_trailers(self, num_trailers: int) -> int | None:
         return _HOLD_TRAILERS if self._is_held_with_body() else None
+
+    def on_done(self) -> bool | None:
+        if self._awaits_body:
+            self.driver.telemetry.decided(PROXY, "incomplete")
+        return super().on_done()
 
     def _is_held_with_body(self) -> bool:
         if not self._awaits_body:
