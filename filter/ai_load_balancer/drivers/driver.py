@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from proxywasm import HttpContext
+from proxywasm.contexts import wanted_callbacks
 
 from ..explanation import DecisionHeader, Explainer
 
@@ -13,7 +14,7 @@ class Driver(Protocol):
     """One policy configuration at work. A driver that was replaced goes on until it is idle."""
 
     tick_period_ms: int
-    """How often `on_tick` is wanted; the gateway may call it later."""
+    """How often `on_tick` is wanted at least; it may be called more often."""
 
     @property
     def context_class(self) -> type[HttpContext]: ...
@@ -30,4 +31,6 @@ def bound(context_class: type[HttpContext], driver: Driver, explainer: Explainer
     if explainer is None or not explainer.header:
         return type(context_class.__name__, (context_class,), {"driver": driver})
     attributes = {"driver": driver, "decision_header": explainer.header}
-    return type(context_class.__name__, (DecisionHeader, context_class), attributes)
+    telling = type(context_class.__name__, (DecisionHeader, context_class), attributes)
+    wanted_callbacks(telling)  # the response's headers, even if the policy does without
+    return telling
