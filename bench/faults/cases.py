@@ -15,6 +15,8 @@ from ..requests import CLUSTER
 
 ROUTE = "route"
 ENDPOINTS = tuple(f"10.0.0.{number}:8000" for number in range(1, 6))
+SERVICES = {f"service-{number}": [endpoint] for number, endpoint in enumerate(ENDPOINTS)}
+CLUSTER_HEADER = "x-higress-target-cluster"
 REDIS_TIMEOUT_MS = 400
 REDIS_BUDGET_MS = 200
 TICK_MS = REDIS_BUDGET_MS // 4  # as in redis_rung.py
@@ -49,7 +51,9 @@ class Case:
     """A policy on a target, and what must come of it when all is well.
 
     rung: who decides then
+    lease_ttl_s: of its leases
     limit: maxRequestCount, 0 for none
+    picks_services: each endpoint is a service of its own, and the policy chooses a service
     reads_body: a request is decided when its body is complete
     """
 
@@ -58,24 +62,39 @@ class Case:
     target: Target = "higress"
     rung: str = "redis"
     lb_config: Mapping[str, Any] = field(default_factory=dict)
+    lease_ttl_s: int = LEASE_TTL_S
     limit: int = 0
+    picks_services: bool = False
     reads_body: bool = False
     prompts: tuple[bytes, ...] = _ONE_PROMPT
 
     def configuration(self, version: int = 0) -> dict[str, Any]:
         """Odd versions say the same in other words; on stock Envoy, they lack an endpoint."""
-        lb_config = {"lease_ttl_s": LEASE_TTL_S, **self.lb_config}
+        lb_config = dict(self.lb_config)
         if version % 2:
             lb_config["decision_header"] = DECISION_HEADER
+        if self.picks_services:
+            return {"lb_type": "cluster", "lb_policy": self.policy, "lb_config": {**_REDIS, **lb_config}}
+        lb_config["lease_ttl_s"] = self.lease_ttl_s
         if self.target == "higress":
             return {"lb_policy": self.policy, "lb_config": {**_REDIS, **lb_config}}
         endpoints = list(ENDPOINTS[: -1 if version % 2 else None])
         return {"lb_policy": self.policy, "lb_config": lb_config, "endpoints": endpoints}
 
     @property
+    def clusters(self) -> dict[str, list[str]]:
+        return SERVICES if self.picks_services else {CLUSTER: list(ENDPOINTS)}
+
+    @property
     def keys(self) -> tuple[bytes, bytes, bytes]:
         """Of counts, leases and expiries in Redis; the first is also that of the gateway's own counts."""
-        return in_flight_keys(ROUTE.encode(), CLUSTER.encode())
+        return in_flight_keys(ROUTE.encode(), b"faults|AdaptiveScore" if self.picks_services else CLUSTER.encode())
+
+    def counted_as(self, address: str) -> str:
+        """What a request at an endpoint is counted at."""
+        if not self.picks_services:
+            return address
+        return next(name for name, endpoints in SERVICES.items() if address in endpoints)
 
     def most_at_one(self, requests: int) -> int:
         """How many of so many requests that come at once may be at one endpoint."""
@@ -102,6 +121,19 @@ CASES = {
         ),
         Case(name="prefix_cache", policy="prefix_cache", reads_body=True, prompts=_conversations(6, 5)),
         Case(name="endpoint_hash", policy="endpoint_hash", lb_config={"hash_header": SESSION_HEADER}),
+        Case(
+            name="cluster_metrics, AdaptiveScore of all gateways",
+            policy="cluster_metrics",
+            lb_config={
+                "mode": "AdaptiveScore",
+                "service_list": list(SERVICES),
+                "global_inflight_enabled": True,
+                "global_inflight_key_prefix": "faults",
+                "reroute": True,  # else the route that was read for the key of the counts keeps its cluster
+            },
+            lease_ttl_s=60,
+            picks_services=True,
+        ),
         Case(name="global_least_request on Envoy", policy="global_least_request", target="envoy", rung="local"),
         Case(
             name="prefix_cache on Envoy",

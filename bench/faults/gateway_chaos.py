@@ -31,7 +31,8 @@ class GatewayChaos:
         self._sim = sim
         self._case = case
         self._on_death = on_death
-        self._again(ENDPOINT_CHANGE_EVERY_MS, self._change_endpoint)
+        if not case.picks_services:
+            self._again(ENDPOINT_CHANGE_EVERY_MS, self._change_endpoint)
         self._again(CONFIGURATION_CHANGE_EVERY_MS, self._change_configuration)
         self._again(DEATH_EVERY_MS, self._die)
 
@@ -43,7 +44,8 @@ class GatewayChaos:
     def end(self) -> None:
         """All endpoints are there and healthy."""
         self.calm = True
-        self._sim.gateway.clusters[CLUSTER].endpoints = [Endpoint(address) for address in ENDPOINTS]
+        for name, addresses in self._case.clusters.items():
+            self._sim.gateway.clusters[name].endpoints = [Endpoint(address) for address in addresses]
 
     def _again(self, every_ms: float, happen: Callable[[], None]) -> None:
         def once() -> None:

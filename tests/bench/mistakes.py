@@ -45,8 +45,8 @@ def forgets_lost_leases(load: Load) -> None:
     """A lease whose reply comes after the request was resumed or is gone is held for ever."""
 
     def on_reply(self: Any, reply: object) -> None:
-        if self._lost is not None:
-            self.driver.leases.hold(self._lost, self.endpoints[0])
+        if not self._is_waiting:
+            self.driver.leases.hold(self._asked, self.endpoints[0])
         else:
             right(self, reply)
 
@@ -74,12 +74,14 @@ def holds_beyond_the_budget(load: Load) -> None:
 
 
 def holds_after_errors(load: Load) -> None:
-    def resume(self: Any, reply: object) -> None:
+    def on_reply(self: Any, reply: object) -> None:
         if isinstance(reply, list):
             right(self, reply)
+        else:
+            self.driver.redis.end_wait(self)
 
     request = load("ai_load_balancer.drivers.lease_request").LeaseRequest
-    right, request._resume = request._resume, resume
+    right, request._on_reply = request._on_reply, on_reply
 
 
 def raises(load: Load) -> None:
