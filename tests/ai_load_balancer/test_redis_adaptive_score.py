@@ -65,7 +65,9 @@ class Gateway:
         stream.response_body(b"data", end_of_stream=True)
 
     def in_flight(self):
-        value = self.sim.gateway.shared.data.items(b"vm").get(statistics_key("AdaptiveScore|0.7|0.3", SERVICES, 100), b"")
+        value = self.sim.gateway.shared.data.items(b"vm").get(
+            statistics_key("AdaptiveScore|0.7|0.3", SERVICES, 100), b""
+        )
         return list(CountBoard(3).totals(value[BOARD_AT:], self.sim.scheduler.realtime_ns() / 1e6))
 
     def metric(self, name):
