@@ -46,10 +46,11 @@ def test_a_request_and_its_end(cluster, route):
     blocks = block_keys(prefix_key_prefix(route, CLUSTER), scope, [b"%d" % i for i in range(MAX_BLOCKS)])
     script = prefix_acquire(len(blocks))
     for lease, matched in (("one", 0), ("two", MAX_BLOCKS)):
-        reply = call(cluster, script, [*keys, *blocks], 1, 60_000, 0, 0, 60_000, "", lease, 0, "a:1", "b:1")
-        assert reply == [1, 1 + bool(matched), matched]
+        reply = call(cluster, script, [*keys, *blocks], 1, 60_000, 0, 1, 60_000, "2:0.500:0", lease, 0, "a:1", "b:1")
+        count = 1 + bool(matched)
+        assert reply == [1, count, matched, count, 0]
     assert call(cluster, ACQUIRE, keys, 1, 60_000, 0, 0, "", "three", 0, "a:1", "b:1") == [2, 1]
-    assert call(cluster, ACQUIRE_BOUNDED, keys, 1, 60_000, 1.25, 0, "", "four", "c:1")[1] == 1
+    assert call(cluster, ACQUIRE_BOUNDED, keys, 1, 60_000, 1.25, 1, "", "four", "c:1", "a:1") == [1, 1, 1, 2]
     assert call(cluster, CLUSTER_ACQUIRE, keys, 1, 60_000, "five", 0, "d:1", 1) == [1, 1]
     assert call(cluster, RENEW, keys, 60_000, "one", 1, "a:1") == 0
     assert len(call(cluster, LIVE_COUNTS, keys)) == 8
