@@ -15,26 +15,33 @@ from .cases import ENDPOINTS, Case
 
 ENDPOINT_CHANGE_EVERY_MS = 300.0
 CONFIGURATION_CHANGE_EVERY_MS = 4_000.0
-DEATH_EVERY_MS = 7_000.0  # longer than Higress waits between two new VMs
+DEATH_EVERY_MS = 7_000.0
+LIFE_MS_MIN = 6_000.0  # longer than Higress waits between two new VMs
 
 
 class GatewayChaos:
-    """The faults of a gateway, until it is `calm`. `on_death` is told of a VM before its requests are gone."""
+    """The faults of a gateway, until it is `calm`. They happen `by_itself`, or when asked for.
 
-    def __init__(self, seed: str, sim: VirtualSimulator, case: Case, on_death: Callable[[Vm], None]) -> None:
+    `on_death` is told of a VM before its requests are gone.
+    """
+
+    def __init__(
+        self, seed: str, sim: VirtualSimulator, case: Case, on_death: Callable[[Vm], None], by_itself: bool = True
+    ) -> None:
         self.calm = False
         self.happened: Counter[str] = Counter()
         self.changed_ms = 0.0  # when the configuration changed for the last time
         self.left_ms: dict[str, float] = {}  # when an endpoint left for the last time
+        self._died_ms = 0.0  # when a VM died for the last time
         self._is_kept = False
         self._chance = random.Random(seed)
         self._sim = sim
         self._case = case
         self._on_death = on_death
-        if not case.picks_services:
-            self._again(ENDPOINT_CHANGE_EVERY_MS, self._change_endpoint)
-        self._again(CONFIGURATION_CHANGE_EVERY_MS, self._change_configuration)
-        self._again(DEATH_EVERY_MS, self._die)
+        if by_itself:
+            self._again(ENDPOINT_CHANGE_EVERY_MS, self.change_endpoint)
+            self._again(CONFIGURATION_CHANGE_EVERY_MS, self.change_configuration)
+            self._again(DEATH_EVERY_MS, self.kill_a_vm)
 
     def keep(self) -> None:
         """From now on no VM dies, and the configuration is the first one: no leak is forgotten with its owner."""
@@ -44,6 +51,9 @@ class GatewayChaos:
     def end(self) -> None:
         """All endpoints are there and healthy."""
         self.calm = True
+        self.restore_endpoints()
+
+    def restore_endpoints(self) -> None:
         for name, addresses in self._case.clusters.items():
             self._sim.gateway.clusters[name].endpoints = [Endpoint(address) for address in addresses]
 
@@ -55,8 +65,10 @@ class GatewayChaos:
 
         self._sim.scheduler.call_later(every_ms, once)
 
-    def _change_endpoint(self) -> None:
+    def change_endpoint(self) -> None:
         """One becomes unhealthy, leaves, or is back; the first one stays."""
+        if self._case.picks_services:
+            return
         cluster = self._sim.gateway.clusters[CLUSTER]
         address = self._chance.choice(ENDPOINTS[1:])
         others = [endpoint for endpoint in cluster.endpoints if endpoint.address != address]
@@ -72,7 +84,7 @@ class GatewayChaos:
             self.happened["an endpoint left"] += 1
         cluster.endpoints = others
 
-    def _change_configuration(self) -> None:
+    def change_configuration(self) -> None:
         if not self._is_kept:
             self.happened["the configuration changed"] += 1
             self._configure(self.happened["the configuration changed"])
@@ -84,11 +96,13 @@ class GatewayChaos:
             if vm.root is not None and not vm.is_dead() and not vm.configure(vm.root, configuration):
                 raise AssertionError(f"the plugin refuses {configuration!r}")
 
-    def _die(self) -> None:
+    def kill_a_vm(self) -> None:
         """A VM dies, and takes along all its requests; the next request makes a new one."""
         vm = self._chance.choice(self._sim.deployment.workers).vm
-        if vm.is_dead() or self._is_kept:
+        now_ms = self._sim.now_ms
+        if self._is_kept or now_ms - self._died_ms < LIFE_MS_MIN:
             return
+        self._died_ms = now_ms
         self.happened["a VM died"] += 1
         vm.die("a fault of the run")
         self._on_death(vm)

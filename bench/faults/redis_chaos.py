@@ -37,10 +37,11 @@ class WatchedRedis(MemoryRedis):
 
 
 class RedisChaos:
-    """The faults of a TimedRedis, until it is `calm`."""
+    """The faults of a TimedRedis, while it is not `calm`. Outages and the like happen `by_itself` or when asked for."""
 
-    def __init__(self, seed: str, scheduler: ManualScheduler) -> None:
+    def __init__(self, seed: str, scheduler: ManualScheduler, by_itself: bool = True) -> None:
         self.calm = False
+        self.fault_rate = FAULT_RATE
         self.happened: Counter[str] = Counter()
         self.renewals = 0  # commands that arrived to renew leases
         self.memory = WatchedRedis(scheduler.realtime_ns)
@@ -53,9 +54,14 @@ class RedisChaos:
         self.backend = TimedRedis(
             self.memory, scheduler, self._latency_ms, self._fault, self._refuse, self._chance.randrange, LATE_MS
         )
-        self._again(OUTAGE_EVERY_MS, self._outage)
-        self._again(LOSS_EVERY_MS, self._loss)
-        self._again(SLOW_EVERY_MS, self._slow)
+        if by_itself:
+            self._again(OUTAGE_EVERY_MS, self.outage)
+            self._again(LOSS_EVERY_MS, self.loss)
+            self._again(SLOW_EVERY_MS, self.slow_phase)
+
+    def calm_down(self) -> None:
+        self.calm = True
+        self._is_out = self._is_slow = False
 
     def _again(self, every_ms: float, happen: Callable[[], None]) -> None:
         def once() -> None:
@@ -75,7 +81,7 @@ class RedisChaos:
             return None
         if self._is_out:
             return CommandFault.DISCONNECT_BEFORE
-        if self._chance.random() >= FAULT_RATE:
+        if self._chance.random() >= self.fault_rate:
             return None
         (fault,) = self._chance.choices(self._faults, self._weights)
         self.happened[f"redis {fault.name}"] += 1
@@ -84,7 +90,7 @@ class RedisChaos:
     def _refuse(self) -> bool:
         return self._is_out and not self.calm
 
-    def _outage(self) -> None:
+    def outage(self) -> None:
         self._is_out = True
         outage_ms = OUTAGES_MS[self.happened["redis outage"] % len(OUTAGES_MS)]
         self.happened["redis outage"] += 1
@@ -93,7 +99,7 @@ class RedisChaos:
     def _back(self) -> None:
         self._is_out = False
 
-    def _slow(self) -> None:
+    def slow_phase(self) -> None:
         self._is_slow = True
         self.happened["redis was slow"] += 1
         self._scheduler.call_later(SLOW_MS, self._fast)
@@ -101,7 +107,7 @@ class RedisChaos:
     def _fast(self) -> None:
         self._is_slow = False
 
-    def _loss(self) -> None:
+    def loss(self) -> None:
         self.memory.scripts.flush()
         if self.happened["redis lost its scripts"] % 2:
             self.happened["redis lost its data"] += 1

@@ -56,6 +56,7 @@ class FaultRun:
 
     client_every_ms: the mean time between two clients
     workers: of the gateway; None for one worker's VM and no others
+    by_itself: Redis and the gateway fail again and again
     """
 
     def __init__(
@@ -65,11 +66,12 @@ class FaultRun:
         client_every_ms: float = CLIENT_EVERY_MS,
         workers: int | None = WORKERS,
         case: Case = CASES["global_least_request"],
+        by_itself: bool = True,
     ) -> None:
         self.case = case
         self.report = Report(case.name, seed, 0)
         scheduler = ManualScheduler()
-        self.redis = RedisChaos(f"{seed} redis", scheduler)
+        self.redis = RedisChaos(f"{seed} redis", scheduler, by_itself)
         if case.limit:
             self.redis.memory.watch = partial(rules.limit_is_kept, case.limit)
         self.upstream = UpstreamChaos(f"{seed} upstream")
@@ -93,7 +95,7 @@ class FaultRun:
             allow_on_headers_stop_iteration=True,  # prefix_cache on stock Envoy needs it
             workers=workers,
         )
-        self.gateway = GatewayChaos(f"{seed} gateway", self.sim, case, self._died)
+        self.gateway = GatewayChaos(f"{seed} gateway", self.sim, case, self._died, by_itself)
         self.leases = views.RedisView(self.redis.memory, case.keys)
         self.board = views.BoardView(self.sim.gateway, case.keys[0], ENDPOINTS)
         self._lease_ttl_ms = 1000 * case.lease_ttl_s

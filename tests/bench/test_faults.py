@@ -42,6 +42,7 @@ def test_every_rule_holds_and_a_run_repeats_in_another_process(name: str) -> Non
     complete = report.outcomes["chosen 200 complete"] + report.outcomes["proxy 200 complete"]
     assert complete > REQUESTS / 4
     assert report.decisions[f"{case.rung} routed"] > REQUESTS / 4
+    assert {name for name in report.decisions if name.startswith("proxy ")} <= {"proxy incomplete"}
     assert report.faults["a VM died"] > 0
     assert report.faults["the configuration changed"] > 1
     if case.target == "higress":
