@@ -46,26 +46,36 @@ class Counter(_Metric):
 
 
 class Gauge(_Metric):
-    """A number that goes up and down."""
+    """A number that goes up and down. `add(offset)` is the host call itself from the second call on."""
 
-    __slots__ = ()
+    __slots__ = ("add",)
     _type = MetricType.GAUGE
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.add: Callable[[int], None] = self._first_add
+
+    def _first_add(self, offset: int) -> None:
+        self.add = partial(host.increment_metric, self.id)
+        self.add(offset)
 
     def set(self, value: int) -> None:
         host.record_metric(self.id, value)
-
-    def add(self, offset: int) -> None:
-        host.increment_metric(self.id, offset)
 
     def value(self) -> int:
         return host.get_metric(self.id)
 
 
 class Histogram(_Metric):
-    """A distribution of numbers."""
+    """A distribution of numbers. `record(value)` is the host call itself from the second call on."""
 
-    __slots__ = ()
+    __slots__ = ("record",)
     _type = MetricType.HISTOGRAM
 
-    def record(self, value: int) -> None:
-        host.record_metric(self.id, value)
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.record: Callable[[int], None] = self._first_record
+
+    def _first_record(self, value: int) -> None:
+        self.record = partial(host.record_metric, self.id)
+        self.record(value)

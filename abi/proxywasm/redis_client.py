@@ -37,6 +37,7 @@ Argument: TypeAlias = str | bytes | int
 Callback: TypeAlias = Callable[[RedisValue], object]
 
 _REPLY_BUFFER = int(BufferType.REDIS_CALL_RESPONSE)
+_FINE_REPLIES = (b":", b"+", b"$", b"*")  # how they begin
 
 _redis_call = host.redis_call
 _encode_command = host.encode_command
@@ -151,6 +152,9 @@ def on_response(root_id: int, call_id: int, status: int, response_size: int) -> 
     if call is None:
         _pending.dropped_replies.increment(1)
         return
+    if call[1] is None and not status:
+        if _get_buffer_bytes(_REPLY_BUFFER, 0, 1) in _FINE_REPLIES:
+            return  # nobody waits for what it says
     value: RedisValue
     if status:
         value = RedisUnreachable(f"{call[3].cluster}: no reply (connection failed, closed or timed out)")

@@ -8,21 +8,24 @@ told by this: tables lie end to end, and no function that is kept names an addre
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from .functions import Function
+from .addresses import RELOCATIONS, static_data
 from .program import Program
-from .wasm import code
 
 _ENTRY_SIZE = 8
 _TABLE_ITEM_SIZE = 2
-_RELOCATIONS = "__wasm_apply_data_relocs"  # ran before the snapshot; it names every pointer in the data
 
 
-def clear_tables(program: Program, library: int, codec_functions: set[int]) -> int:
-    """Zeroes the tables of the codecs whose functions are given by index; returns how many bytes the tables had."""
-    start, end = _static_data(program, library)
-    kept, pruned = _named_addresses(program, library, codec_functions)
+def clear_codec_tables(program: Program, library: int, named: Mapping[int, set[int]], codec_functions: set[int]) -> int:
+    """Zeroes the tables of the codecs whose functions are given by index; returns how many bytes the tables had.
+
+    `named` is what each function of the library names.
+    """
+    start, end = static_data(program, library)
+    relocations = program.exported(library, RELOCATIONS).index
+    pruned = set[int]().union(*(named[index] for index in codec_functions))
+    kept = set[int]().union(*(named[index] for index in named.keys() - codec_functions - {relocations}))
     boundaries = sorted(address for address in {*kept, start, end} if start <= address <= end)
     tables: dict[int, int] = {}  # address -> end
     for address in pruned - kept:
@@ -37,31 +40,6 @@ def clear_tables(program: Program, library: int, codec_functions: set[int]) -> i
             program.memory[table:table_end] = bytes(table_end - table)
             cleared += table_end - table
     return cleared
-
-
-def _static_data(program: Program, library: int) -> tuple[int, int]:
-    """Where a library's static data begins, and where that of the next one does."""
-    bases = sorted(program.memory_base(instance) for instance in program.libraries())
-    base = program.memory_base(library)
-    return base, next(other for other in bases if other > base)
-
-
-def _named_addresses(program: Program, library: int, codec_functions: set[int]) -> tuple[set[int], set[int]]:
-    """Addresses of data that the library's functions name: those kept, and those of the codecs."""
-    kept: set[int] = set()
-    pruned: set[int] = set()
-    relocations = program.exported(library, _RELOCATIONS)
-    for function in program.functions(library):
-        if function != relocations:
-            named = pruned if function.index in codec_functions else kept
-            named.update(_addresses(program, function))
-    return kept, pruned
-
-
-def _addresses(program: Program, function: Function) -> Iterator[int]:
-    for kind, index, addend in program.body(function).references():
-        if kind in (code.GLOBAL_GET, code.GLOBAL_GET_PLUS):
-            yield program.global_value(function.instance, index) + addend & 0xFFFFFFFF
 
 
 def _tables(program: Program, address: int, stretch_end: int, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -11,11 +11,14 @@ Functions of one object file stand together in the library, so a module is one o
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .codec_tables import clear_tables
+from .addresses import named_addresses
+from .codec_tables import clear_codec_tables
 from .errors import BuildError
+from .frozen import clear_frozen_modules
 from .functions import Callable_, Function, HostImport, Synthetic
 from .program import Program
 from .static_data import StaticData
+from .static_tables import clear_static_tables
 from .wasm import assembler as asm
 from .wasm.module import F32, F64, I32, I64, FuncType
 
@@ -40,7 +43,11 @@ PRUNABLE: dict[str, tuple[tuple[str, str | None], ...]] = {
     "_codecs_kr": (("PyInit__codecs_kr", "PyInit__codecs_tw"),),
     "_codecs_tw": (("PyInit__codecs_tw", "PyInit__multibytecodec"),),
     "_multibytecodec": (("PyInit__multibytecodec", "PyInit_unicodedata"),),
+    "unicodedata": (("PyInit_unicodedata", "PyInit_select"),),
 }
+
+# Modules that import a prunable one only when they come to need it.
+_LATE_IMPORTS = {"urllib.parse": "unicodedata"}
 
 _CODECS = "_codecs_"
 _RENAMED = "(pruned)"
@@ -50,7 +57,7 @@ _ZERO = {I32: b"\x41\x00", I64: b"\x42\x00", F32: b"\x43" + bytes(4), F64: b"\x4
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """`cleared_size` counts the bytes of tables that were zeroed."""
+    """`cleared_size` counts the bytes of tables and frozen modules that were zeroed."""
 
     modules: tuple[str, ...]
     replacements: dict[Function, Callable_]
@@ -63,19 +70,25 @@ def prune(program: Program, keep: Iterable[str], log: HostImport, data: StaticDa
     Returns them with the replacements of their functions. Raises BuildError if a boundary is not found.
     """
     library = program.library(LIBPYTHON)
-    modules = tuple(sorted(set(PRUNABLE) - set(keep)))
+    kept = set(keep)
+    kept |= {needed for module, needed in _LATE_IMPORTS.items() if module in kept}
+    modules = tuple(sorted(set(PRUNABLE) - kept))
     boundaries = _Boundaries(program, library)
     replacements: dict[Function, Callable_] = {}
-    codec_functions: set[int] = set()
+    module_of: dict[int, str] = {}
     for module in modules:
         for first, behind in PRUNABLE[module]:
             for index in boundaries.between(first, behind):
                 function = Function(library, index)
                 replacements[function] = _error_function(program.type_of(function), log, data)
-                if module.startswith(_CODECS):
-                    codec_functions.add(index)
+                module_of[index] = module
         _rename(program, module, program.named(library, f"PyInit_{module}"), data)
-    return Pruned(modules, replacements, clear_tables(program, library, codec_functions))
+    named = named_addresses(program, library)
+    codec_functions = {index for index, module in module_of.items() if module.startswith(_CODECS)}
+    cleared_size = clear_codec_tables(program, library, named, codec_functions)
+    cleared_size += clear_static_tables(program, library, named, module_of)
+    cleared_size += clear_frozen_modules(program, library)
+    return Pruned(modules, replacements, cleared_size)
 
 
 class _Boundaries:

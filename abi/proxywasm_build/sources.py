@@ -51,7 +51,8 @@ def copy_sources(
         waiting += sorted(set(_imports(source)))
     _copy(_sdk(), destination)
     shutil.copy(_extension(), destination / _EXTENSION)
-    shutil.copy(_HERE / "guest" / "proxywasm_entry.py", destination)
+    for part in (_HERE / "guest").glob("*.py"):
+        shutil.copy(part, destination)
     settings = {"PLUGIN": plugin, "TARGET": target, "KEEP_DOCSTRINGS": keep_docstrings, "KEEP_SOURCE": keep_source}
     (destination / "proxywasm_plugin.py").write_text("".join(f"{k} = {v!r}\n" for k, v in settings.items()))
     return sorted(copied)

@@ -11,7 +11,7 @@ from ..tables import markdown, plain
 from .measured import Cost
 from .run import costs
 
-_HEADER = ("case", "instructions", "first", "most", "chunk", "Go", "ratio", "budget")
+_HEADER = ("case", "instructions", "first", "most", "chunk", "tick", "Go", "ratio", "budget")
 
 
 @click.command()
@@ -46,7 +46,7 @@ def cost(as_json: bool, as_markdown: bool, patterns: tuple[str, ...], dist: Path
 
 def _row(item: Cost) -> tuple[str, ...]:
     ratio = f"{item.ratio:.3f}" if item.ratio is not None else ""
-    numbers = (item.instructions, item.first, item.most, item.chunk, item.go)
+    numbers = (item.instructions, item.first, item.most, item.chunk, item.tick, item.go)
     return (item.name, *map(_number, numbers), ratio, _budget(item))
 
 

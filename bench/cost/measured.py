@@ -14,6 +14,7 @@ class Cost:
     first: the first request of all, which finds every cache of plugin and interpreter empty
     most: the dearest one of those that were measured
     chunk: one of the chunks that follow the first one
+    tick: one tick while one request is in flight; None if none fell due
     go: what the Go plugin ai-load-balancer spends on the same
     limit: the most that `instructions` may be
     callbacks: the part of each callback
@@ -24,6 +25,7 @@ class Cost:
     first: int | None = None
     most: int | None = None
     chunk: int | None = None
+    tick: int | None = None
     go: int | None = None
     limit: int | None = None
     callbacks: Mapping[str, int] = field(default_factory=dict)

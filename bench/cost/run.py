@@ -1,7 +1,7 @@
 """Plays the requests of a case in a stepped simulator and counts what every callback spends.
 
 Each request is a conversation of its own, its answer is streamed in CHUNKS parts, and Redis answers at once. Time
-passes only while the model thinks, and all requests together take less of it than a period of the plugin's tick.
+passes only while the model thinks; ticks that fall due meanwhile belong to no request.
 """
 
 import fnmatch
@@ -31,6 +31,7 @@ MODEL_LATENCY_MS = 50.0
 _CLUSTER = "outbound|80||llm.static"
 _CLUSTER_HEADER = "x-higress-target-cluster"
 _ON_CHUNK = "proxy_on_response_body"
+_ON_TICK = "proxy_on_tick"
 _HEADERS = {
     ":method": "POST",
     ":path": "/v1/chat/completions",
@@ -87,6 +88,7 @@ def measure(case: Case, effort: Effort, guest: GuestFactory) -> Cost:
         gateway.close()
     measured = spent[effort.warm_up :]
     totals = [request.callbacks.total() for request in measured]
+    ticks = [tick for request in measured for tick in request.ticks]
     names = sorted({name for request in measured for name in request.callbacks})
     return Cost(
         name=case.name,
@@ -94,6 +96,7 @@ def measure(case: Case, effort: Effort, guest: GuestFactory) -> Cost:
         first=spent[0].callbacks.total(),
         most=max(totals),
         chunk=round(median(request.chunk for request in measured)),
+        tick=round(median(ticks)) if ticks else None,
         go=case.go,
         limit=round(case.go * case.ratio_max) if case.go and case.ratio_max else None,
         callbacks={name: round(average([request.callbacks[name] for request in measured])) for name in names},
@@ -102,10 +105,11 @@ def measure(case: Case, effort: Effort, guest: GuestFactory) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class _Spent:
-    """One request: instructions by callback, and of the dearest chunk that is not the first one."""
+    """One request: instructions by callback, of the dearest chunk that is not the first one, and of each tick."""
 
     callbacks: Counter[str]
     chunk: int
+    ticks: list[int]
 
 
 class _Gateway:
@@ -181,20 +185,25 @@ class _Gateway:
             is_routed = exchange.overridden
         has_complained = any(record.level >= LogLevel.WARN for record in exchange.logs)
         if exchange.status != 200 or len(exchange.chunks) != CHUNKS or not is_routed or has_complained:
-            raise RuntimeError(f"{self._case.name}: a request was not routed as it should be:\n{exchange}")
+            seen = [f"{exchange.status} from {exchange.endpoint}", *map(str, exchange.logs)]
+            raise RuntimeError("\n".join([f"{self._case.name}: a request was not routed as it should be:", *seen]))
 
 
 def _spent(records: Sequence[CallbackRecord]) -> _Spent:
     callbacks: Counter[str] = Counter()
     chunks: list[int] = []
+    ticks: list[int] = []
     for record in records:
+        instructions = record.instructions or 0
         if record.name == _ON_CHUNK:
-            chunks.append(record.instructions or 0)
+            chunks.append(instructions)
+        elif record.name == _ON_TICK:
+            ticks.append(instructions)
         else:
-            callbacks[record.name] += record.instructions or 0
+            callbacks[record.name] += instructions
     if chunks:
         callbacks[_ON_CHUNK] = chunks.pop(0)
-    return _Spent(callbacks, max(chunks, default=0))
+    return _Spent(callbacks, max(chunks, default=0), ticks)
 
 
 def _configuration(case: Case, addresses: Sequence[str]) -> dict[str, object]:

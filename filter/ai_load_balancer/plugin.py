@@ -2,7 +2,7 @@
 
 import logging
 
-from proxywasm import RedisClient, RedisUnreachable, RootContext, capabilities, clock
+from proxywasm import RedisClient, RedisUnreachable, RootContext, capabilities
 
 from .config import Config, ConfigError, RedisConfig, Request, parse
 from .drivers import CONTEXT_CLASSES, Driver, make_driver
@@ -29,7 +29,7 @@ class AiLoadBalancer(RootContext):
         self._rule_drivers: list[Driver] = []
         self._default_driver: Driver | None = None
         self._retiring: list[Driver] = []
-        self._due_ms: dict[Driver, int] = {}  # when a driver is to be ticked next
+        self._ticked: list[Driver] = []  # those that requests may get
 
     def on_configure(self, configuration_size: int) -> bool | None:
         """A configuration that cannot be used changes nothing."""
@@ -46,11 +46,11 @@ class AiLoadBalancer(RootContext):
         return True
 
     def on_tick(self) -> None:
-        now_ms = clock.now_ns() // 1_000_000
-        self._retiring = [driver for driver in self._retiring if not driver.is_idle]
-        for driver in (*self._drivers(), *self._retiring):
-            if now_ms >= self._due_ms.get(driver, 0):
-                self._due_ms[driver] = now_ms + driver.tick_period_ms
+        for driver in self._ticked:
+            driver.on_tick()
+        if self._retiring:
+            self._retiring = [driver for driver in self._retiring if not driver.is_idle]
+            for driver in self._retiring:
                 driver.on_tick()
 
     def driver_of(self, request: Request) -> Driver | None:
@@ -87,9 +87,8 @@ class AiLoadBalancer(RootContext):
             self.http_context = RuleContext
         else:
             self.http_context = self._default_driver.context_class
-        drivers = (*self._drivers(), *self._retiring)
-        self._due_ms = {driver: self._due_ms.get(driver, 0) for driver in drivers}
-        self.set_tick_period(min([driver.tick_period_ms for driver in drivers], default=0))
+        self._ticked = self._drivers()
+        self.set_tick_period(min([driver.tick_period_ms for driver in (*self._ticked, *self._retiring)], default=0))
 
     def _drivers(self) -> list[Driver]:
         return [*self._rule_drivers, *([self._default_driver] if self._default_driver else [])]

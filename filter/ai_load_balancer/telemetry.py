@@ -29,11 +29,15 @@ class Telemetry:
 
     def decided(self, rung: str, outcome: str) -> None:
         """Counts a request; exactly once for each."""
+        self.decisions(rung, outcome).increment(1)
+
+    def decisions(self, rung: str, outcome: str) -> Counter:
+        """The counter of such requests, for who counts the same again and again."""
         counter = self._decisions.get((rung, outcome))
         if counter is None:
             name = f"ailb_decisions_total.policy.{self.policy}.rung.{rung}.outcome.{outcome}"
             counter = self._decisions[rung, outcome] = Counter(name)
-        counter.increment(1)
+        return counter
 
     def fell_back(self, rung: str, reason: str) -> None:
         """Counts that a rung was asked, or should have been, and did not decide."""

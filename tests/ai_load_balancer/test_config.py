@@ -256,7 +256,28 @@ def test_what_the_other_policies_refuse(config, expected):
     assert error.startswith(expected)
 
 
-@pytest.mark.parametrize("name", ["prefix_cache", "endpoint_metrics", "endpoint_hash"])
-def test_what_needs_redis_or_endpoint_lists_is_refused_without(name):
-    found = errors(policy(name, **REDIS), has_redis=False)
-    assert found[0] == f"lb_policy: {name} needs a gateway with Redis calls and endpoint lists (Higress)"
+@pytest.mark.parametrize("name", ["global_least_request", "prefix_cache", "endpoint_hash"])
+def test_where_there_is_no_redis_endpoints_are_asked_for_instead(name):
+    assert errors(policy(name, **REDIS), has_redis=False) == [
+        'endpoints: is required here: an array of "ip:port", found nothing'
+    ]
+    config = parse_dict({**policy(name, **REDIS), "endpoints": ["10.0.0.1:80"]}, has_redis=False)
+    assert (config.default.redis, config.default.endpoints) == (None, ("10.0.0.1:80",))
+
+
+@pytest.mark.parametrize("key", ["decision_header", "tenant_header"])
+@pytest.mark.parametrize("name", ["x y", "x\n", "x:", "é", ":"])
+def test_a_headers_name_is_one(key, name):
+    config = {**GOOD, "lb_policy": "prefix_cache", "lb_config": {**REDIS, key: name}}
+    assert errors(config) == [f"lb_config.{key}: expected a header's name, found {name!r}"]
+
+
+def test_a_pseudo_header_can_be_read_but_not_written():
+    for key, found in (("tenant_header", []), ("decision_header", ["lb_config.decision_header"])):
+        config = {**GOOD, "lb_policy": "prefix_cache", "lb_config": {**REDIS, key: ":authority"}}
+        try:
+            parse_dict(config)
+            paths = []
+        except ConfigError as error:
+            paths = [text.partition(":")[0] for text in error.errors]
+        assert paths == found

@@ -253,7 +253,7 @@ def test_the_gateways_own_choices_are_spread_and_given_back(gateway):
     streams = [gateway.send() for _ in range(6)]
     gateway.sim.advance(250)
     assert sorted(stream.endpoint.address for stream in streams) == sorted(ENDPOINTS * 2)
-    for stream in streams:
+    for _ in streams:
         gateway.reply([1, 1])
     for _ in streams:
         gateway.release()

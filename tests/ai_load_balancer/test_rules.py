@@ -168,7 +168,7 @@ def test_the_configuration_that_a_request_got_can_be_seen():
     sim = SteppedSimulator(plugin, "higress", {"_rules_": rules}, clusters, {REDIS_CLUSTER: SteppedRedis()})
     for name, limit in limits.items():
         context = sim.python_context(send(sim, f"{name}.example"))
-        assert context.driver.leases.limit == limit
+        assert context.driver.limit == limit
     assert sim.python_context().plugin_id == ""
     sim.close()
 
@@ -183,6 +183,6 @@ def test_a_client_that_goes_away_under_a_rule_leaves_nothing(higress_guest: str)
     stream.abort()
     sim.deliver_redis([1, 1])
     [release] = sim.redis_commands()
-    assert release[-1] == acquire[9]  # the lease's id
+    assert release[-1] == acquire[11]  # the lease's id
     sim.deliver_redis(1)
     sim.finish()

@@ -12,6 +12,7 @@ import linecache
 import sys
 
 import wit_world  # type: ignore[import-not-found]  # made by componentize-py from the WIT world
+from proxywasm_left_out import leave_out_tools  # type: ignore[import-not-found]
 from proxywasm_plugin import (  # type: ignore[import-not-found]
     KEEP_DOCSTRINGS,
     KEEP_SOURCE,
@@ -48,6 +49,7 @@ def _strip_docstrings_on_import() -> None:
 
 def _keep_source() -> None:
     """Puts the source lines of imported modules where `traceback` finds them; there is no file system at run time."""
+    importlib.import_module("unicodedata")  # `traceback` measures lines that are not ASCII with it
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
         if path and path.endswith(".py"):
@@ -77,5 +79,6 @@ if KEEP_SOURCE:
     _keep_source()
 else:
     linecache.clearcache()
+    leave_out_tools()
 gc.collect()
 gc.freeze()  # what is in the snapshot lives for ever: the collector need not look at it again

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
-from .reader import ConfigReader
+from .reader import ConfigReader, Pattern
 
 T = TypeVar("T")
 
@@ -22,7 +22,10 @@ Kind = Literal["string", "integer", "number", "boolean", "choice", "strings"]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key. Without a default it is required. `minimum` and `maximum` are of numbers, both included."""
+    """One key. Without a default it is required.
+
+    `minimum` and `maximum` are of numbers, both included; `pattern` is of strings that are not empty.
+    """
 
     name: str
     meaning: str
@@ -30,15 +33,20 @@ class Key:
     minimum: float = 0
     maximum: float = 0
     choices: tuple[str, ...] = ()
+    pattern: Pattern | None = None
+
+
+HEADER = Pattern(r"^[0-9A-Za-z!#$%&'*+.^_|~-]+$", "a header's name")  # a token of RFC 9110, section 5.6.2
+READABLE_HEADER = Pattern(r"^:?[0-9A-Za-z!#$%&'*+.^_|~-]+$", "a header's name")  # or a pseudo-header's
 
 
 def _field(key: Key, default: object) -> Any:
     return field(default=default, metadata={"key": key})
 
 
-def text(name: str, meaning: str, default: object = MISSING) -> Any:
-    """A string; a number counts as its text."""
-    return _field(Key(name, meaning, "string"), default)
+def text(name: str, meaning: str, default: object = MISSING, pattern: Pattern | None = None) -> Any:
+    """A string; a number counts as its text. If it is not empty, it matches `pattern`."""
+    return _field(Key(name, meaning, "string", pattern=pattern), default)
 
 
 def integer(name: str, meaning: str, minimum: int, maximum: int, default: object = MISSING) -> Any:
@@ -83,7 +91,7 @@ def read(config_class: type[T], reader: ConfigReader, **given: object) -> T:
 def _value(reader: ConfigReader, key: Key, default: Any) -> object:
     is_required = default is MISSING
     if key.kind == "string":
-        return reader.required_text(key.name) if is_required else reader.text(key.name, default)
+        return reader.required_text(key.name) if is_required else reader.text(key.name, default, key.pattern)
     if key.kind == "integer":
         bounds = int(key.minimum), int(key.maximum)
         return reader.required_integer(key.name, *bounds) if is_required else reader.integer(key.name, default, *bounds)

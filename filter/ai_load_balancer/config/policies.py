@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .keys import boolean, choice, integer, number, text, texts
+from .keys import HEADER, READABLE_HEADER, boolean, choice, integer, number, text, texts
 
 MAX_TIMEOUT_MS = 600_000
 MAX_REQUEST_COUNT = 2**31 - 1
@@ -50,7 +50,9 @@ class ExplainedConfig:
     """What every policy can be asked to tell."""
 
     decision_log: bool = boolean("decision_log", "log each decision with its reasons, at level INFO", False)
-    decision_header: str = text("decision_header", "the response header that tells the decision; without it, none", "")
+    decision_header: str = text(
+        "decision_header", "the response header that tells the decision; without it, none", "", HEADER
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,9 @@ class PrefixCacheConfig(LeaseConfig):
     """prefix_cache."""
 
     ttl_s: int = integer("redisKeyTTL", "seconds for which a prefix is remembered after its last use", 1, _DAY_S, 1800)
-    tenant_header: str = text("tenant_header", "the header of those who share prefixes; without it, all do", "")
+    tenant_header: str = text(
+        "tenant_header", "the header of those who share prefixes; without it, all do", "", READABLE_HEADER
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +122,7 @@ class EndpointMetricsConfig(EndpointConfig):
 class EndpointHashConfig(LeaseConfig):
     """endpoint_hash."""
 
-    hash_header: str = text("hash_header", "the header that names a session", DEFAULT_HASH_HEADER)
+    hash_header: str = text("hash_header", "the header that names a session", DEFAULT_HASH_HEADER, READABLE_HEADER)
     load_factor: float = number("load_factor", "the most load of an endpoint, as a multiple of the mean", 1, 100, 1.25)
 
 
@@ -129,7 +133,7 @@ class ClusterMetricsConfig(ExplainedConfig):
     redis: RedisConfig | None
     mode: str = choice("mode", "what is compared", CLUSTER_MODES)
     services: tuple[str, ...] = texts("service_list", "the names of the clusters to choose from")
-    cluster_header: str = text("cluster_header", "the header that the route reads", DEFAULT_CLUSTER_HEADER)
+    cluster_header: str = text("cluster_header", "the header that the route reads", DEFAULT_CLUSTER_HEADER, HEADER)
     queue_size: int = integer("queue_size", "how many of the last requests count", 1, 10_000, 100)
     rate_limit: float = number("rate_limit", "the largest share of requests for one cluster", 0, 1, 1.0)
     reroute: bool = boolean("reroute", "let Higress match the routes again after the choice", False)
@@ -163,8 +167,8 @@ class ClusterHashConfig(ExplainedConfig):
     """cluster_hash. `clusters` are (cluster, weight), the weights sum to 100."""
 
     clusters: tuple[tuple[str, int], ...]
-    hash_header: str = text("hash_header", "the header whose value is hashed", DEFAULT_HASH_HEADER)
-    cluster_header: str = text("cluster_header", "the header that the route reads", DEFAULT_CLUSTER_HEADER)
+    hash_header: str = text("hash_header", "the header whose value is hashed", DEFAULT_HASH_HEADER, READABLE_HEADER)
+    cluster_header: str = text("cluster_header", "the header that the route reads", DEFAULT_CLUSTER_HEADER, HEADER)
     reroute: bool = boolean("reroute", "let Higress match the routes again after the choice", False)
 
 

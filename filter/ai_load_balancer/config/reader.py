@@ -1,6 +1,8 @@
 """Reads values out of a JSON object and collects what is wrong with them, so that every error is told at once."""
 
+import re
 from difflib import get_close_matches
+from typing import NamedTuple
 
 MAX_SHOWN_CHARACTERS = 80
 
@@ -11,6 +13,13 @@ class ConfigError(ValueError):
     def __init__(self, errors: list[str]) -> None:
         super().__init__("; ".join(errors))
         self.errors = errors
+
+
+class Pattern(NamedTuple):
+    """What a string must be like; `meaning` is for the error."""
+
+    regex: str
+    meaning: str
 
 
 class ConfigReader:
@@ -35,17 +44,23 @@ class ConfigReader:
         self._known.add(key)
         return self._values.get(key)
 
-    def text(self, key: str, default: str = "") -> str:
-        """A string; a number counts as its text, as YAML makes a number of an unquoted password."""
+    def text(self, key: str, default: str = "", pattern: Pattern | None = None) -> str:
+        """A string; a number counts as its text, as YAML makes a number of an unquoted password.
+
+        If it is not empty, it matches `pattern`.
+        """
         value = self.raw(key)
         if value is None:
             return default
-        if isinstance(value, str):
-            return value
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return str(value)
-        self.error(key, f"expected a string, found {type_name(value)}")
-        return default
+            value = str(value)
+        if not isinstance(value, str):
+            self.error(key, f"expected a string, found {type_name(value)}")
+            return default
+        if value and pattern and not re.fullmatch(pattern.regex, value):
+            self.error(key, f"expected {pattern.meaning}, found {shown(value)}")
+            return default
+        return value
 
     def required_text(self, key: str) -> str:
         value = self.text(key)

@@ -84,6 +84,8 @@ def _property(key: Key) -> dict[str, Any]:
         return {**described, "type": "array", "items": {"type": "string"}, "minItems": 1}
     if key.kind in ("integer", "number"):
         return {**described, "type": [key.kind, "string"], "minimum": key.minimum, "maximum": key.maximum}
+    if key.pattern:
+        described["pattern"] = f"{key.pattern.regex}|^$"
     return {**described, "type": key.kind}
 
 

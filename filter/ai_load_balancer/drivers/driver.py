@@ -13,7 +13,7 @@ class Driver(Protocol):
     """One policy configuration at work. A driver that was replaced goes on until it is idle."""
 
     tick_period_ms: int
-    """How often `on_tick` is wanted; the gateway may call it later."""
+    """How often `on_tick` is wanted at least; it may be called more often."""
 
     @property
     def context_class(self) -> type[HttpContext]: ...

@@ -40,7 +40,6 @@ class EndpointHash(LeaseRequest):
 
     def command(self, lease: Lease) -> tuple[RedisScript, tuple[Argument, ...]]:
         place, driver = self.place, self.driver
-        assert place.scope is not None
         if not self.has_session:
             options = (str(WEIGHT), str(driver.lease_ttl_ms), "0", driver.detail, handicaps_argument(self), lease.id)
             random_number = getrandbits(RANDOM_BITS)

@@ -13,7 +13,7 @@ from ..policies.count_board import WORKER_ID_BYTES
 from ..policies.handicaps import EndpointHealth
 from ..redis_rung import MAX_TICK_PERIOD_MS, RedisRung
 from ..scripts import in_flight_keys
-from ..telemetry import Telemetry
+from ..telemetry import LOCAL, REDIS, ROUTED, Telemetry
 from ..upstream import Upstream
 from .driver import bound
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from ..plugin import AiLoadBalancer
 
 MAX_PLACES = 1024  # routes and clusters with requests in flight; beyond it, requests go on unbalanced
+UPKEEP_INTERVAL_MS = 1_000
 
 
 class Place:
-    """One route and cluster as this worker knows it. `scope` is of its leases in Redis, None without Redis."""
+    """One route and cluster as this worker knows it."""
 
     __slots__ = ("cluster", "command", "counts", "health", "route", "scope")
 
-    def __init__(
-        self, route: bytes, cluster: bytes, scope: Scope | None, counts: LocalCounts, health: EndpointHealth
-    ) -> None:
+    scope: Scope  # of its leases; only with Redis
+
+    def __init__(self, route: bytes, cluster: bytes, counts: LocalCounts, health: EndpointHealth) -> None:
         self.route = route
         self.cluster = cluster
-        self.scope = scope
         self.counts = counts
         self.health = health
         self.command: tuple[str | bytes | int, ...] = ()  # the beginning of what requests send, kept by their class
@@ -46,6 +46,9 @@ class TooManyPlaces(Exception):
 class LeaseDriver:
     """Requests of `context_class` take their leases here, and the tick looks after them."""
 
+    redis: RedisRung  # only if has_redis
+    leases: Leases  # only if has_redis
+
     def __init__(
         self,
         root: "AiLoadBalancer",
@@ -57,27 +60,30 @@ class LeaseDriver:
         client: RedisClient | None,
     ) -> None:
         self.telemetry = telemetry
+        self.routed_by_redis = telemetry.decisions(REDIS, ROUTED)
+        self.routed_here = telemetry.decisions(LOCAL, ROUTED)
         self.upstream = upstream
         self.explainer = explainer
-        self.redis: RedisRung | None = None
-        self.leases: Leases | None = None
+        self.lease_ttl_ms = config.lease_ttl_ms
         self.tick_period_ms = MAX_TICK_PERIOD_MS
+        self.has_redis = False
         if client is not None and config.redis is not None:
+            self.has_redis = True
             self.redis = RedisRung(config.redis.budget_ms)
             self.leases = Leases(root, client, config.lease_ttl_ms)
             self.tick_period_ms = self.redis.tick_period_ms
         self._slow_start_ms = round(config.slow_start_s * 1000)
-        self.lease_ttl_ms = config.lease_ttl_ms
         self._worker = randbytes(WORKER_ID_BYTES)
         self._places: dict[tuple[bytes, bytes], Place] = {}
         self._health: dict[bytes, EndpointHealth] = {}
+        self._next_upkeep_ms = 0
         self.context_class = bound(context_class, self, explainer)
 
     @property
     def is_idle(self) -> bool:
-        return all(place.counts.is_idle for place in self._places.values()) and (
-            self.redis is None or self.redis.is_idle
-        )
+        if self.has_redis and not self.redis.is_idle:
+            return False
+        return all(place.counts.is_idle for place in self._places.values())
 
     def place(self, route_and_cluster: tuple[bytes, bytes]) -> Place:
         """Raises TooManyPlaces."""
@@ -86,9 +92,13 @@ class LeaseDriver:
 
     def on_tick(self) -> None:
         now_ms = clock.now_ns() // 1_000_000
-        is_needed = True
-        if self.redis is not None and self.leases is not None:
+        if self.has_redis:
             self.redis.on_tick(now_ms)
+        if now_ms < self._next_upkeep_ms:
+            return
+        self._next_upkeep_ms = now_ms + UPKEEP_INTERVAL_MS
+        is_needed = True
+        if self.has_redis:
             self.leases.on_tick(now_ms)
             is_needed = not self.redis.is_sound
         for place in self._places.values():
@@ -100,10 +110,11 @@ class LeaseDriver:
             self._health = {place.cluster: place.health for place in self._places.values()}
             if len(self._places) >= MAX_PLACES:
                 raise TooManyPlaces(f"{MAX_PLACES} routes and clusters have requests in flight")
-        scope = self.leases.scope(route, cluster) if self.leases is not None else None
-        counts = LocalCounts(in_flight_keys(route, cluster)[0], self._worker, self.lease_ttl_ms)
         health = self._health.get(cluster)
         if health is None:
             health = self._health[cluster] = EndpointHealth(self._slow_start_ms)
-        place = self._places[route, cluster] = Place(route, cluster, scope, counts, health)
+        counts = LocalCounts(in_flight_keys(route, cluster)[0], self._worker, self.lease_ttl_ms)
+        place = self._places[route, cluster] = Place(route, cluster, counts, health)
+        if self.has_redis:
+            place.scope = self.leases.scope(route, cluster)
         return place

@@ -28,7 +28,7 @@ from ..log_prefix import log_prefix
 from ..policies.decision import Rejected, Routed
 from ..policies.global_least_request import MalformedReply, read_reply
 from ..policies.handicaps import NONE, Handicaps, encoded, is_failure
-from ..telemetry import LOCAL, PROXY, REDIS, REJECTED, ROUTED
+from ..telemetry import LOCAL, PROXY, REDIS, REJECTED
 from .lease_driver import Place, TooManyPlaces
 from .texts import RETRY_AFTER, TOO_MANY_REQUESTS
 
@@ -54,9 +54,10 @@ class LeaseRequest(HttpContext):
     endpoints: tuple[str, ...] = ()
     order: tuple[str, ...] = ()  # the endpoints as Redis is asked for them
     handicaps: Handicaps = NONE
+    started_ms = 0
     _started_ns = 0
     _asked: Lease | None = None  # what a reply is awaited for
-    _lost: Lease | None = None  # what nobody waits for any longer; it is given back when the reply comes
+    _is_waiting = False  # else nobody waits for that reply any longer
     _lease: Lease | None = None
     _endpoint = ""  # where the request counts
     _has_failed = False
@@ -90,36 +91,25 @@ class LeaseRequest(HttpContext):
         return self.driver.upstream.hold_request if self.is_held() else None
 
     def on_response_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
-        self._has_failed = is_failure(self.response_headers.get(":status") or "")
+        status = self.response_headers.get(":status")
+        if status != "200" and status:
+            self._has_failed = is_failure(status)
         return None
 
     def on_done(self) -> bool | None:
-        if self._asked is not None:
-            self._lost, self._asked = self._asked, None
-            self.driver.redis.end_wait(self)  # type: ignore[union-attr]
-            self.driver.telemetry.decided(REDIS, "client_gone")
-        elif self._endpoint:
+        if self._endpoint:
             self._uncount()
             self.driver.telemetry.in_flight.add(-1)
+        elif self._is_waiting:
+            self._is_waiting = False
+            self.driver.redis.end_wait(self)
+            self.driver.telemetry.decided(REDIS, "client_gone")
         return None
 
     # From rung to rung
 
     def is_held(self) -> bool:
         """Decides, or asks Redis; True if the request must wait for the reply."""
-        try:
-            if not self._finds_endpoints():
-                return False
-            now_ms = self._started_ns // 1_000_000
-            if self.driver.redis is not None and self._is_asked(now_ms):
-                return True
-            self._decide_here(now_ms)
-        except Exception:
-            self.driver.upstream.send_anywhere(self)
-            raise
-        return False
-
-    def _finds_endpoints(self) -> bool:
         driver = self.driver
         upstream = driver.upstream
         try:
@@ -132,31 +122,30 @@ class LeaseRequest(HttpContext):
                 self._give_up("no_healthy_endpoint", "the cluster has no healthy endpoint")
                 return False
             self.place = place = driver.place(where)
+            self._started_ns = now_ns = _now_ns()
+            self.started_ms = now_ms = now_ns // 1_000_000
+            self.handicaps = place.health.handicaps(endpoints, now_ms)
+            self.prepare()
+            if driver.has_redis and self._is_asked(now_ms):
+                return True
+            self._decide_here(now_ms)
         except (HostError, ValueError) as error:
             self._give_up("host_error", error)
-            return False
         except TooManyPlaces as error:
             self._give_up("too_many_places", error)
-            return False
-        self._started_ns = now_ns = _now_ns()
-        now_ms = now_ns // 1_000_000
-        health = place.health
-        health.see(endpoints, now_ms)
-        self.handicaps = health.handicaps(now_ms)
-        self.prepare()
-        return True
+        except Exception:
+            upstream.send_anywhere(self)
+            raise
+        return False
 
     def _is_asked(self, now_ms: int) -> bool:
         """Asks Redis for a lease, if it is worth it."""
         driver = self.driver
-        rung, leases, scope = driver.redis, driver.leases, self.place.scope
-        assert rung is not None
-        assert leases is not None
-        assert scope is not None
+        rung, leases = driver.redis, driver.leases
         if not rung.may_ask(now_ms):
             driver.telemetry.fell_back(REDIS, "breaker_open")
             return False
-        lease = leases.new_lease(scope)
+        lease = leases.new_lease(self.place.scope)
         script, command = self.command(lease)
         try:
             leases.ask(self, script, command, self._on_reply)
@@ -165,50 +154,68 @@ class LeaseRequest(HttpContext):
             self._fall_back("unreachable", error)
             return False
         self._asked = lease
+        self._is_waiting = True
         rung.wait(self, now_ms)
         return True
 
     def on_budget_spent(self) -> None:
         """The tick resumes the request."""
-        self._lost, self._asked = self._asked, None
-        self._fall_back("slow", "no reply within redis_budget_ms")
-        self._resume(None)
-
-    def _on_reply(self, reply: object) -> None:
-        """Runs at most once for each request, and maybe after it is done or was resumed by the tick."""
-        driver = self.driver
-        assert driver.leases is not None
-        if self._lost is not None:
-            driver.leases.give_back(self._lost)
-            return
-        assert driver.redis is not None
-        driver.redis.end_wait(self)
-        self._resume(reply)
-        driver.telemetry.lookup_us.record((_now_ns() - self._started_ns) // 1000)
-
-    def _resume(self, reply: object) -> None:
-        """Decides a held request by the reply, None if none came in time, and lets it go on."""
+        self._is_waiting = False
         is_answered = False
         try:
-            is_answered = self._is_rejected(reply)
+            self._fall_back("slow", "no reply within redis_budget_ms")
+            is_answered = self._decide_here(_now_ns() // 1_000_000)
         finally:
             if not is_answered:
                 continue_request()
 
-    def _is_rejected(self, reply: object) -> bool:
+    def _on_reply(self, reply: object) -> None:
+        """Runs at most once for each request, and maybe after it is done or was resumed by the tick."""
+        driver = self.driver
         lease, self._asked = self._asked, None
-        if lease is not None:
-            try:
-                return self._carry_out(reply, lease)
-            except MalformedReply as error:
-                self._refuse(reply, error, lease)
-        return self._decide_here(_now_ns() // 1_000_000)
+        assert lease is not None
+        if not self._is_waiting:
+            driver.leases.give_back(lease)
+            return
+        self._is_waiting = False
+        driver.redis.end_wait(self)
+        is_answered = False
+        try:
+            is_answered = self._carry_out(reply, lease)
+        finally:
+            if not is_answered:
+                continue_request()
+        driver.telemetry.lookup_us.record((_now_ns() - self._started_ns) // 1000)
+
+    def _carry_out(self, reply: object, lease: Lease) -> bool:
+        """Does what Redis decided; if it did not, this gateway does. True if the request was answered with 429."""
+        driver = self.driver
+        counts: list[int] = []
+        try:
+            if type(reply) is list:
+                self.read(reply)
+                if driver.explainer is not None:
+                    reply, counts = reply[:2], reply[2:]
+            decision = read_reply(reply, self.order)
+        except MalformedReply as error:
+            self._refuse(reply, error, lease)
+            return self._decide_here(_now_ns() // 1_000_000)
+        driver.redis.succeeded()
+        if isinstance(decision, Rejected):
+            return self._reject(REDIS, self.order, counts)
+        endpoint = decision[0]
+        self._lease = lease
+        driver.leases.hold(lease, endpoint)
+        self.place.counts.add(endpoint)
+        if self._is_sent_to(endpoint):
+            driver.routed_by_redis.increment(1)
+            if driver.explainer is not None:
+                self._explain(driver.explainer, REDIS, "routed", endpoint, self.order, counts)
+        return False
 
     def _refuse(self, reply: object, error: MalformedReply, lease: Lease) -> None:
         """The reply cannot be used; it may have granted the lease nevertheless."""
         driver = self.driver
-        assert driver.redis is not None
-        assert driver.leases is not None
         driver.redis.failed(_now_ns() // 1_000_000)
         if isinstance(reply, RedisUnreachable):
             self._fall_back("unreachable", reply)
@@ -218,29 +225,9 @@ class LeaseRequest(HttpContext):
             self._fall_back("error", f"unexpected reply of Redis: {error}")
         driver.leases.give_back(lease)
 
-    def _carry_out(self, reply: object, lease: Lease) -> bool:
-        """Does what Redis decided. True if the request was answered with 429. Raises MalformedReply."""
-        driver = self.driver
-        assert driver.redis is not None
-        assert driver.leases is not None
-        counts: list[int] = []
-        if type(reply) is list:
-            self.read(reply)
-            if driver.explainer is not None:
-                reply, counts = reply[:2], reply[2:]
-        decision = read_reply(reply, self.order)
-        driver.redis.succeeded()
-        if isinstance(decision, Rejected):
-            return self._reject(REDIS, self.order, counts)
-        self._lease = lease
-        driver.leases.hold(lease, decision.endpoint)
-        self.place.counts.add(decision.endpoint)
-        self._send_to(REDIS, decision.endpoint, self.order, counts)
-        return False
-
     def _decide_here(self, now_ms: int) -> bool:
         """Decides by the counts of this gateway. True if the request was answered with 429."""
-        driver, place = self.driver, self.place
+        driver = self.driver
         random_number = getrandbits(RANDOM_BITS)
         counts: Sequence[int] = ()
 
@@ -250,20 +237,24 @@ class LeaseRequest(HttpContext):
             return self.choose(in_flight, random_number)
 
         try:
-            decision = place.counts.take(self.endpoints, now_ms, decide)
+            decision = self.place.counts.take(self.endpoints, now_ms, decide)
         except HostError as error:
             self._give_up("host_error", error)
             return False
         if isinstance(decision, Rejected):
             return self._reject(LOCAL, self.endpoints, counts)
-        if driver.leases is not None and place.scope is not None:
-            self._lease = driver.leases.hold_unasked(place.scope, decision[0])
-        if self._send_to(LOCAL, decision[0], self.endpoints, counts):
-            self.chosen_here(decision[0])
+        endpoint = decision[0]
+        if driver.has_redis:
+            self._lease = driver.leases.hold_unasked(self.place.scope, endpoint)
+        if self._is_sent_to(endpoint):
+            driver.routed_here.increment(1)
+            self.chosen_here(endpoint)
+            if driver.explainer is not None:
+                self._explain(driver.explainer, LOCAL, "routed", endpoint, self.endpoints, counts)
         return False
 
-    def _send_to(self, rung: str, endpoint: str, names: Sequence[str], counts: Sequence[int]) -> bool:
-        """Names the endpoint to the proxy. If it refuses, the request goes on uncounted; then False."""
+    def _is_sent_to(self, endpoint: str) -> bool:
+        """Names the endpoint, where the request counts, to the proxy. If it refuses, the request counts no more."""
         driver = self.driver
         self._endpoint = endpoint
         try:
@@ -273,9 +264,6 @@ class LeaseRequest(HttpContext):
             self._give_up("override_refused", error)
             return False
         driver.telemetry.in_flight.add(1)
-        driver.telemetry.decided(rung, ROUTED)
-        if driver.explainer is not None:
-            self._explain(driver.explainer, rung, ROUTED, endpoint, names, counts)
         return True
 
     def _reject(self, rung: str, names: Sequence[str], counts: Sequence[int]) -> bool:
@@ -288,14 +276,14 @@ class LeaseRequest(HttpContext):
 
     def _uncount(self) -> None:
         """The request counts no more, neither here nor in Redis."""
-        driver, place = self.driver, self.place
-        lease, self._lease = self._lease, None
+        place = self.place
         endpoint, self._endpoint = self._endpoint, ""
-        if lease is not None and driver.leases is not None:
-            driver.leases.give_back(lease)
-        place.counts.remove(endpoint, _now_ns() // 1_000_000)
+        if self._lease is not None:
+            self.driver.leases.give_back(self._lease)
+            self._lease = None
+        place.counts.remove(endpoint)
         if self._has_failed:
-            place.health.fail(endpoint, self._started_ns // 1_000_000)
+            place.health.fail(endpoint, self.started_ms)
 
     def _fall_back(self, reason: str, detail: object) -> None:
         self.driver.telemetry.fell_back(REDIS, reason)

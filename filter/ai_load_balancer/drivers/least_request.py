@@ -36,7 +36,6 @@ class LeastRequest(LeaseRequest):
 
     def _new_beginning(self) -> tuple[Argument, ...]:
         place, driver = self.place, self.driver
-        assert place.scope is not None
         options = (str(WEIGHT), str(driver.lease_ttl_ms), str(driver.limit), detail_argument(driver.explainer))
         place.command = (*ACQUIRE.by_sha, *place.scope.keys, *options)
         return place.command

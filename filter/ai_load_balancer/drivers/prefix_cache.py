@@ -85,7 +85,6 @@ class PrefixCache(LeaseRequest):
     def command(self, lease: Lease) -> tuple[RedisScript, tuple[Argument, ...]]:
         driver = self.driver
         scope = self.place.scope
-        assert scope is not None
         random_number = getrandbits(RANDOM_BITS)
         options = (WEIGHT, driver.lease_ttl_ms, 0, driver.detail)
         if not self.keys:
@@ -103,7 +102,7 @@ class PrefixCache(LeaseRequest):
     def choose(self, in_flight: Sequence[int], random_number: int) -> Routed | Rejected:
         if not self.keys:
             return global_least_request.choose(self.endpoints, in_flight, 0, random_number, self.handicaps)
-        owners = self.driver.prefixes.owners(self.keys, self._started_ns // 1_000_000)
+        owners = self.driver.prefixes.owners(self.keys, self.started_ms)
         decision = prefix_cache.choose(owners, self.endpoints, in_flight, 0, random_number, self.handicaps)
         if isinstance(decision, Rejected):
             return decision
@@ -112,8 +111,7 @@ class PrefixCache(LeaseRequest):
 
     def chosen_here(self, endpoint: str) -> None:
         if self.keys:
-            now_ms = self._started_ns // 1_000_000
-            self.driver.prefixes.record(self.keys, self.endpoints, endpoint, self.matched_blocks, now_ms)
+            self.driver.prefixes.record(self.keys, self.endpoints, endpoint, self.matched_blocks, self.started_ms)
 
     def terms(self) -> dict[str, object]:
         return {"matched_blocks": self.matched_blocks, "blocks": len(self.keys)}

@@ -80,26 +80,16 @@ class EndpointHealth:
         self._appeared_ms: dict[str, int] = {}
         self._failures: deque[tuple[int, str]] = deque()  # (when it stops counting, endpoint)
 
-    def see(self, endpoints: tuple[str, ...], now_ms: int) -> None:
-        """The healthy endpoints of now. Those of the first call count as old."""
-        if endpoints is self._endpoints:
-            return
-        if self._slow_start_ms and self._endpoints is not None:
-            known = frozenset(self._endpoints)
-            present = frozenset(endpoints)
-            appeared = {endpoint: at_ms for endpoint, at_ms in self._appeared_ms.items() if endpoint in present}
-            appeared.update(dict.fromkeys(present - known, now_ms))
-            self._appeared_ms = appeared
-        self._endpoints = endpoints
-
     def fail(self, endpoint: str, started_ms: int) -> None:
         """A request that started then has failed."""
         self._failures.append((started_ms + FAILURE_HOLD_MS, endpoint))
         if len(self._failures) > MAX_FAILURES:
             self._failures.popleft()
 
-    def handicaps(self, now_ms: int) -> Handicaps:
-        """Those of now; nearly always there are none."""
+    def handicaps(self, endpoints: tuple[str, ...], now_ms: int) -> Handicaps:
+        """Those of now among the healthy endpoints; nearly always there are none. Those of the first call are old."""
+        if endpoints is not self._endpoints:
+            self._see(endpoints, now_ms)
         if not self._failures and not self._appeared_ms:
             return NONE
         failures = self._failures
@@ -114,6 +104,13 @@ class EndpointHealth:
             endpoint: Handicap(capacities.get(endpoint, 1.0), counts.get(endpoint, 0))
             for endpoint in counts.keys() | capacities.keys()
         }
+
+    def _see(self, endpoints: tuple[str, ...], now_ms: int) -> None:
+        if self._slow_start_ms and self._endpoints is not None:
+            present = frozenset(endpoints)
+            appeared = {endpoint: at_ms for endpoint, at_ms in self._appeared_ms.items() if endpoint in present}
+            self._appeared_ms = appeared | dict.fromkeys(present.difference(self._endpoints), now_ms)
+        self._endpoints = endpoints
 
     def _capacities(self, now_ms: int) -> dict[str, float]:
         """Of the endpoints that are still starting; the others are forgotten."""
