@@ -130,9 +130,7 @@ class Scraper:
         fingerprint = hash(text) & 0xFFFFFFFF
         record = self._records.get(address)
         last = record.endpoint if record is not None else None
-        metrics = (
-            last.metrics if last is not None and last.fingerprint == fingerprint else self._read(text, LINE_END)
-        )
+        metrics = last.metrics if last is not None and last.fingerprint == fingerprint else self._read(text, LINE_END)
         return Endpoint(address, metrics, fingerprint, clock.now_ns() / 1e6)
 
     def _fail(self, address: str, reason: str) -> None:

@@ -5,7 +5,7 @@ The value is JSON, as there is little of it: some 100 bytes for each endpoint, w
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .policies.endpoint_metrics import Endpoint, View
 from .policies.metrics_text import NO_LORA, Lora, Metrics
@@ -105,7 +105,7 @@ def _record(
     fingerprint: int | None = None,
     scraped_at_ms: float = 0,
     healthy_at_ms: float | None = None,
-    *metrics: object,
+    *metrics: Any,
 ) -> tuple[str, Record]:
     if fingerprint is None:
         return address, Record(failures, None)

@@ -135,9 +135,7 @@ def _clusters(reader: ConfigReader) -> tuple[tuple[str, int], ...]:
     return tuple(clusters)
 
 
-def _endpoints(
-    top: ConfigReader, reader: ConfigReader, has_list: bool, is_scraped: bool = False
-) -> tuple[str, ...]:
+def _endpoints(top: ConfigReader, reader: ConfigReader, has_list: bool, is_scraped: bool = False) -> tuple[str, ...]:
     """Those of a gateway that has no list of its own; optional if its admin interface has one."""
     value = top.raw("endpoints")
     if has_list:
