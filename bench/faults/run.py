@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 
-from ai_load_balancer.leases import LEASE_TTL_MS, RENEWAL_INTERVAL_MS
+from ai_load_balancer.leases import LEASE_TTL_MS, RENEWALS_PER_TTL
 from proxywasm.enums import LogLevel
 
 from host_sim.clock import ManualScheduler
@@ -153,13 +153,19 @@ class FaultRun:
         rules.nothing_is_open(self.sim)
         self.sim.advance(LEASE_TTL_MS)
         renewals = self.redis.renewals
-        self.sim.advance(2 * RENEWAL_INTERVAL_MS)
+        self.sim.advance(2 * LEASE_TTL_MS / RENEWALS_PER_TTL)
         rules.nothing_is_renewed(renewals, self.redis.renewals)
         rules.nothing_is_counted(self.view)
         self._check()
 
     def _probe(self) -> None:
-        """All is well: every request is routed by Redis, whose counts are what is in flight."""
+        """All is well: every request is routed by Redis, whose counts are what is in flight.
+
+        One request of each worker comes before the others: where the plugin had given Redis up, it learns from it.
+        """
+        for _ in range(self._workers):
+            self._send()
+        self.sim.run()
         self.upstream.calm_answer_ms = PROBE_ANSWER_MS
         probes = [self._send() for _ in range(PROBES)]
         for share in (0.1, 0.8):

@@ -7,13 +7,15 @@ rung at once, but for one every PROBE_INTERVAL_MS, and the first that succeeds c
 
 from typing import Protocol
 
+from .waiting import Waiting
+
 FAILURES_TO_OPEN = 5
 PROBE_INTERVAL_MS = 1_000
 MIN_TICK_PERIOD_MS = 10
 MAX_TICK_PERIOD_MS = 1_000
 
 
-class Waiting(Protocol):
+class Asking(Protocol):
     """A request that is held until Redis replies."""
 
     context_id: int
@@ -28,8 +30,9 @@ class RedisRung:
     """The waiting requests of one driver and the state of its breaker. Times are in ms since the epoch."""
 
     def __init__(self, budget_ms: int) -> None:
-        self._budget_ms = budget_ms
-        self._waiting: dict[int, tuple[int, Waiting]] = {}  # by context id, the longest waiting first
+        self._waiting: Waiting[Asking] = Waiting(budget_ms)
+        self.wait = self._waiting.add
+        self.end_wait = self._waiting.discard  # the reply came, or the request is gone
         self._failures = 0
         self._next_probe_ms = 0
         self.tick_period_ms = min(max(budget_ms // 4, MIN_TICK_PERIOD_MS), MAX_TICK_PERIOD_MS)
@@ -42,7 +45,7 @@ class RedisRung:
     @property
     def is_idle(self) -> bool:
         """Nobody waits."""
-        return not self._waiting
+        return self._waiting.is_empty
 
     def may_ask(self, now_ms: int) -> bool:
         """Whether a request is to ask Redis."""
@@ -52,13 +55,6 @@ class RedisRung:
             return False
         self._next_probe_ms = now_ms + PROBE_INTERVAL_MS
         return True
-
-    def wait(self, request: Waiting, now_ms: int) -> None:
-        self._waiting[request.context_id] = now_ms + self._budget_ms, request
-
-    def end_wait(self, request: Waiting) -> None:
-        """The reply came, or the request is gone."""
-        self._waiting.pop(request.context_id, None)
 
     def succeeded(self) -> None:
         self._failures = 0
@@ -70,13 +66,7 @@ class RedisRung:
 
     def on_tick(self, now_ms: int) -> None:
         """Resumes those whose budget is spent."""
-        waiting = self._waiting
-        while waiting:
-            context_id = next(iter(waiting))
-            until_ms, request = waiting[context_id]
-            if until_ms > now_ms:
-                return
-            del waiting[context_id]
+        for request in self._waiting.overdue(now_ms):
             self.failed(now_ms)
             request.make_current()
             request.on_budget_spent()

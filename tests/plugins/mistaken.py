@@ -21,8 +21,8 @@ class Balanced(HttpContext):
     def on_request_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
         self.lease = f"{self.root.name}-{next(self.root.numbers)}"
         self.root.held[self.lease] = ENDPOINTS[0]
-        choice: tuple[str | int, ...] = (1, LEASE_TTL_MS, 0, self.lease, getrandbits(31), *self.root.candidates)
-        command = (*ACQUIRE.by_sha, *KEYS, *choice)
+        lease = (self.lease, getrandbits(31), *self.root.candidates)
+        command = (*ACQUIRE.by_sha, *KEYS, 1, LEASE_TTL_MS, 0, 0, "", *lease)
         self.root.client.call(self, command, self.on_reply, self.on_reply, ACQUIRE)
         return capabilities.HIGRESS.hold_request
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from random import getrandbits
 from typing import TYPE_CHECKING
 
-from proxywasm import RedisClient, RedisScript
+from proxywasm import RedisClient, RedisScript, clock, continue_request
 from proxywasm.enums import DataAction, HeaderAction
 from proxywasm.redis_client import Argument
 
@@ -23,11 +23,14 @@ from ..readable_body import has_readable_body
 from ..scripts import ACQUIRE, prefix_acquire, prefix_key_prefix
 from ..telemetry import Telemetry
 from ..upstream import Upstream
+from ..waiting import Waiting
 from .lease_driver import LeaseDriver
 from .lease_request import RANDOM_BITS, LeaseRequest, detail_argument, handicaps_argument
 
 if TYPE_CHECKING:
     from ..plugin import AiLoadBalancer
+
+MAX_BODY_WAIT_MS = 1_000  # for its first part
 
 _AWAIT_BODY = int(HeaderAction.STOP_ITERATION)
 _HOLD_BODY = int(DataAction.STOP_ITERATION_AND_BUFFER)
@@ -52,10 +55,12 @@ class PrefixCache(LeaseRequest):
             self.want_no_more("on_request_body", "on_request_trailers")
             return super().on_request_headers(num_headers, end_of_stream)
         self._awaits_body = True
+        self.driver.awaiting_body.add(self, clock.now_ns() // 1_000_000)
         return _AWAIT_BODY
 
     def on_request_body(self, body_size: int, end_of_stream: bool) -> int | None:
-        if not end_of_stream:
+        if self._awaits_body and not end_of_stream:
+            self.driver.awaiting_body.discard(self)
             return _HOLD_BODY
         return _HOLD_BODY if self._is_held_with_body() else None
 
@@ -64,10 +69,26 @@ class PrefixCache(LeaseRequest):
 
     def _is_held_with_body(self) -> bool:
         if not self._awaits_body:
-            return False
+            return self._is_waiting
         self._awaits_body = False
         self._has_body = True
+        self.driver.awaiting_body.discard(self)
         return self.is_held()
+
+    def on_done(self) -> bool | None:
+        if self._awaits_body:
+            self.driver.awaiting_body.discard(self)
+        return super().on_done()
+
+    def on_body_overdue(self) -> None:
+        """No part of the body came: the client is slow, or this gateway does not give bodies of held requests."""
+        self._awaits_body = False
+        is_held = False
+        try:
+            is_held = self.is_held()
+        finally:
+            if not is_held:
+                continue_request()
 
     def prepare(self) -> None:
         if not self._has_body:
@@ -134,3 +155,16 @@ class PrefixCacheDriver(LeaseDriver):
         self.detail = detail_argument(explainer)
         self.prefixes = LocalPrefixes(config.ttl_s)
         self.key_prefix = prefix_key_prefix
+        self.awaiting_body: Waiting[PrefixCache] = Waiting(MAX_BODY_WAIT_MS)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.awaiting_body.is_empty and super().is_idle
+
+    def on_tick(self) -> None:
+        super().on_tick()
+        if self.awaiting_body.is_empty:
+            return
+        for request in self.awaiting_body.overdue(clock.now_ns() // 1_000_000):
+            request.make_current()
+            request.on_body_overdue()
