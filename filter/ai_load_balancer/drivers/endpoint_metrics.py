@@ -9,7 +9,7 @@ from contextlib import suppress
 from random import getrandbits
 from typing import TYPE_CHECKING, Protocol
 
-from proxywasm import HostError, HttpContext, clock, shared_data
+from proxywasm import HostError, HttpContext, clock, continue_request, shared_data
 from proxywasm.enums import DataAction, HeaderAction
 from proxywasm.errors import CasMismatch
 
@@ -22,6 +22,7 @@ from ..policies.request_model import model_of
 from ..readable_body import has_readable_body
 from ..telemetry import METRICS, PROXY, ROUTED, Telemetry
 from ..upstream import Upstream
+from ..waiting import MAX_BODY_WAIT_MS, Waiting
 from .driver import bound
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class EndpointMetricsRequest(HttpContext):
             self._view = view = driver.views.view(cluster, now_ms())
             if not end_of_stream and driver.policy.needs_model(view) and has_readable_body(self):
                 self._awaits_body = True
+                driver.awaiting_body.add(self, clock.now_ns() // 1_000_000)
                 return _AWAIT_BODY
         except (HostError, ValueError) as error:
             self._give_up("host_error", error)
@@ -81,6 +83,7 @@ class EndpointMetricsRequest(HttpContext):
 
     def on_request_body(self, body_size: int, end_of_stream: bool) -> int | None:
         if self._awaits_body:
+            self.driver.awaiting_body.discard(self)
             if not end_of_stream:
                 return _AWAIT_MORE
             self._awaits_body = False
@@ -89,6 +92,7 @@ class EndpointMetricsRequest(HttpContext):
 
     def on_request_trailers(self, num_trailers: int) -> int | None:
         if self._awaits_body:
+            self.driver.awaiting_body.discard(self)
             self._awaits_body = False
             self._route(has_body=True)
         return None
@@ -106,7 +110,17 @@ class EndpointMetricsRequest(HttpContext):
         if self._choice is not None:
             self._choice = None
             _TELEMETRY.in_flight.add(-1)
+        elif self._awaits_body:
+            self.driver.awaiting_body.discard(self)
         return None
+
+    def on_body_overdue(self) -> None:
+        """No part of the body came: the client is slow, or this gateway does not give bodies of held requests."""
+        self._awaits_body = False
+        try:
+            self._route(has_body=False)
+        finally:
+            continue_request()
 
     def _route(self, has_body: bool) -> None:
         driver, view = self.driver, self._view
@@ -151,16 +165,19 @@ class EndpointMetricsRequest(HttpContext):
 class EndpointMetricsDriver:
     """One configuration. The loads are shared by all workers and routes of a cluster."""
 
-    is_idle = True  # no request holds anything
-
     def __init__(self, policy: EndpointMetrics, upstream: Upstream, views: Views, explainer: Explainer | None) -> None:
         self.policy = policy
         self.upstream = upstream
         self.views = views
         self.explainer = explainer
-        self.tick_period_ms = min(upstream.tick_period_ms, views.tick_period_ms)
+        self.awaiting_body: Waiting[EndpointMetricsRequest] = Waiting(MAX_BODY_WAIT_MS)
+        self.tick_period_ms = min(upstream.tick_period_ms, views.tick_period_ms, MAX_BODY_WAIT_MS)
         self._next_tick_ms = 0
         self.context_class = bound(EndpointMetricsRequest, self, explainer)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.awaiting_body.is_empty
 
     def on_tick(self) -> None:
         at_ms = clock.now_ns() // 1_000_000
@@ -168,6 +185,9 @@ class EndpointMetricsDriver:
             self._next_tick_ms = at_ms + self.tick_period_ms
             self.upstream.on_tick(at_ms)
             self.views.on_tick(at_ms)
+        for request in self.awaiting_body.overdue(at_ms):
+            request.make_current()
+            request.on_body_overdue()
 
     def choose(self, cluster: bytes, view: View, model: str | None) -> Choice | None:
         """Decides and counts the request; None if no metrics are known. Raises HostError.
