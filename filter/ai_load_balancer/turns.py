@@ -3,7 +3,7 @@
 from proxywasm import shared_data
 from proxywasm.errors import CasMismatch
 
-EARLY_PART = 8  # a timer that fires by this part of an interval too early is on time
+MAX_EARLY_MS = 100  # a timer that fires so much too early is on time, but by no more than an eighth of the interval
 
 
 class Turns:
@@ -17,13 +17,14 @@ class Turns:
     def __init__(self, key: bytes, interval_ms: int) -> None:
         self._key = key
         self._interval_ms = interval_ms
+        self._early_ms = min(MAX_EARLY_MS, interval_ms // 8)
 
     def take(self, now_ms: int) -> bool:
         """Whether it is this worker's turn now. Raises HostError."""
         value, cas = shared_data.get(self._key) or (b"", 0)
         remaining_ms = int.from_bytes(value, "little") - now_ms
         # A turn further away than an interval is from before the clock was set back.
-        if self._interval_ms // EARLY_PART < remaining_ms <= self._interval_ms:
+        if self._early_ms < remaining_ms <= self._interval_ms:
             return False
         try:
             shared_data.set(self._key, (now_ms + self._interval_ms).to_bytes(8, "little"), cas)

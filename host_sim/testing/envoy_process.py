@@ -5,7 +5,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -25,18 +25,22 @@ class EnvoyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Envoy:
-    """A running Envoy. `ready_s` is the time from its start until it was ready to serve."""
+    """A running Envoy, seen from one of its listeners. `ready_s`: how long it took until it was ready to serve."""
 
     process: "subprocess.Popen[bytes]"
     admin_url: str
     urls: Mapping[str, str]  # by the name of the listener
     ready_s: float
     log_path: Path
+    listener: str = LISTENER_NAME
 
     @property
     def url(self) -> str:
-        """Of the listener with the default name."""
-        return self.urls[LISTENER_NAME]
+        return self.urls[self.listener]
+
+    def at(self, listener: str) -> "Envoy":
+        """The same, seen from another listener."""
+        return replace(self, listener=listener)
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
@@ -59,7 +63,8 @@ class Envoy:
 
     def active_requests(self) -> int:
         """Requests whose stream, filters included, is not yet torn down."""
-        return self.stats(f"http.{LISTENER_NAME}.downstream_rq_active")[f"http.{LISTENER_NAME}.downstream_rq_active"]
+        name = f"http.{self.listener}.downstream_rq_active"
+        return self.stats(name)[name]
 
 
 @contextmanager

@@ -112,6 +112,7 @@ class EndpointMetricsRequest(HttpContext):
             _TELEMETRY.in_flight.add(-1)
         elif self._awaits_body:
             self.driver.awaiting_body.discard(self)
+            _TELEMETRY.decided(METRICS, "client_gone")
         return None
 
     def on_body_overdue(self) -> None:
