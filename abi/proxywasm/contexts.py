@@ -34,9 +34,11 @@ class Context:
 
         Raises KeyError for a name that is not in callbacks.CONTEXT_CALLBACKS.
         """
+        wanted = self._wanted
         for name in callbacks:
-            self._wanted &= ~_BIT[name]
-        host.set_wanted(self.context_id, self._wanted)
+            wanted &= ~_BIT[name]
+        self._wanted = wanted
+        host.set_wanted(self.context_id, wanted)
 
     def make_current(self) -> None:
         """From now on this callback's calls of the host are about this context: for a root that acts on a stream."""

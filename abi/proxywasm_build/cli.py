@@ -34,7 +34,7 @@ def main() -> None:
 @click.option("--debug", is_flag=True, help="Keep a name section, docstrings, and source lines in tracebacks.")
 @click.option("--keep-docstrings", is_flag=True, help="Do not strip docstrings.")
 @click.option("--keep-free-heap", is_flag=True, help="Do not zero the free part of the snapshot's heap.")
-@click.option("--keep-c-modules", is_flag=True, help="Do not leave out C modules that the plugin did not import.")
+@click.option("--keep-c-modules", is_flag=True, help="Do not leave out C modules not imported, nor frozen modules.")
 @click.option(
     "--stack-charge",
     type=click.IntRange(min=0),

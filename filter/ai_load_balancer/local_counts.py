@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import TypeVar
 
 from proxywasm import clock, shared_data
-from proxywasm.errors import CasMismatch
+from proxywasm.errors import HostError
 
 from .policies.count_board import CountBoard
 from .policies.decision import Rejected
@@ -50,11 +50,11 @@ class LocalCounts:
         """Decides by the counts of all workers, in the order of `endpoints`, and counts the request, if it is routed.
 
         A decision is Rejected, or begins with an endpoint. When other workers are always faster, the last decision
-        stands and the board learns of it later.
+        stands and the board learns of it later; a board that cannot be read counts as what this worker knows.
         """
         self._see(endpoints)
         counts = self._counts()
-        decision: D
+        decision: D | None = None
 
         def change(value: bytes | None) -> bytes:
             nonlocal decision
@@ -70,6 +70,8 @@ class LocalCounts:
 
         self._is_on_board = True
         is_posted = self._update(change, now_ms)
+        if decision is None:
+            decision = decide(counts)
         if not isinstance(decision, Rejected):
             self.add(decision[0])
         self._is_posted = is_posted
@@ -121,6 +123,7 @@ class LocalCounts:
 
     def _withdraw(self, now_ms: int) -> None:
         none = [0] * len(self._endpoints)
+        self._is_posted = False
         if self._update(lambda value: self._with_counts(value, none, now_ms), now_ms):
             self._is_on_board = False
 
@@ -135,6 +138,6 @@ class LocalCounts:
         self._next_post_ms = now_ms + self._ttl_ms // RENEWALS_PER_TTL
         try:
             shared_data.update(self._key, change)
-        except CasMismatch:
+        except HostError:
             return False
         return True

@@ -5,7 +5,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -25,7 +25,10 @@ class EnvoyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Envoy:
-    """A running Envoy, seen from one of its listeners. `ready_s`: how long it took until it was ready to serve."""
+    """A running Envoy. `ready_s` is the time from its start until it was ready to serve.
+
+    `url` and `active_requests` are about `listener`.
+    """
 
     process: "subprocess.Popen[bytes]"
     admin_url: str
@@ -37,10 +40,6 @@ class Envoy:
     @property
     def url(self) -> str:
         return self.urls[self.listener]
-
-    def at(self, listener: str) -> "Envoy":
-        """The same, seen from another listener."""
-        return replace(self, listener=listener)
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")

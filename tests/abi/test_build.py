@@ -10,9 +10,12 @@ from proxywasm_build.build import Request, build
 from proxywasm_build.component import parse_component
 from proxywasm_build.componentize import componentize
 from proxywasm_build.errors import BuildError
+from proxywasm_build.functions import HostImport
 from proxywasm_build.plugin import Options, link_plugin
-from proxywasm_build.prune import PRUNABLE
+from proxywasm_build.program import Program
+from proxywasm_build.prune import PRUNABLE, prune
 from proxywasm_build.sources import copy_sources
+from proxywasm_build.static_data import StaticData
 from proxywasm_build.targets import ENVOY, HIGRESS, TARGETS, Target
 from proxywasm_build.wasm.module import parse
 
@@ -82,6 +85,14 @@ def test_each_switch_keeps_what_it_names(component: bytes):
     digests = [dict(exchange.upstream_headers or [])["x-digest"] for exchange in exchanges]
     assert len(digests[0]) == 8
     assert digests[0] == digests[1]  # nothing that was cleared is missed
+
+
+@pytest.mark.parametrize(("imported", "is_pruned"), [("json", True), ("urllib.parse", False), ("unicodedata", False)])
+def test_a_module_that_another_imports_late_stays(component: bytes, imported: str, is_pruned: bool):
+    program = Program(parse_component(component))
+    log = HostImport("env", "proxy_log", ENVOY.env["proxy_log"])
+    pruned = prune(program, [imported], log, StaticData(program))
+    assert ("unicodedata" in pruned.modules) == is_pruned
 
 
 @pytest.mark.parametrize(

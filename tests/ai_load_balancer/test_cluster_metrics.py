@@ -12,11 +12,10 @@ from ai_load_balancer.policies.latency_window import (
     PROBE_EVERY,
     PROBE_INTERVAL_MS,
     LatencyWindows,
-    Pick,
 )
 from ai_load_balancer.policies.lowest import lowest
 from ai_load_balancer.policies.own_in_flight import FAILURE_HOLD_MS, OwnInFlight
-from ai_load_balancer.policies.recent_picks import below_limit, with_pick
+from ai_load_balancer.policies.recent_picks import RecentPicks
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +40,6 @@ def test_equals_are_drawn_uniformly(size):
 @pytest.mark.parametrize(
     ("in_flight", "among", "expected"),
     [
-        ((3, 1, 2), None, 1),
         ((3, 1, 2), range(3), 1),
         ((3, 1, 2), [0, 2], 2),  # the least busy one has reached the limit
         ((3, 1, 2), [0], 0),
@@ -92,36 +90,51 @@ def test_statistics_of_another_configuration_have_another_key():
 # --- rate_limit
 
 
-def test_a_service_at_its_limit_is_left_out():
-    picks = b""
-    for position in (0, 0, 1, 0, 2):
-        picks = with_pick(picks, position, window=100)
-    assert list(below_limit(picks, 3, 0.6)) == [1, 2]  # 0 has 3 of 5
-    assert list(below_limit(picks, 3, 0.61)) == [0, 1, 2]
+def picked(picks, *positions):
+    value = picks.empty
+    for position in positions:
+        value = picks.with_pick(value, position)
+    return value
 
 
-@pytest.mark.parametrize(("picks", "rate_limit"), [(b"", 0.5), (bytes((0, 1, 2)), 0.3), (bytes((0, 1, 2)), 0)])
-def test_all_are_left_if_all_have_reached_their_limit(picks, rate_limit):
-    assert list(below_limit(picks, 3, rate_limit)) == [0, 1, 2]
+@pytest.mark.parametrize("offset", [b"", b"statistics"])
+def test_a_service_at_its_limit_is_left_out(offset):
+    for rate_limit, below in ((0.6, [1, 2]), (0.61, [0, 1, 2])):  # 0 has 3 of 5
+        picks = RecentPicks(3, 100, rate_limit)
+        value = picked(picks, 0, 0, 1, 0, 2) + offset
+        assert picks.below_limit(value) == below
+        assert [picks.is_at_limit(value, position) for position in range(3)] == [i not in below for i in range(3)]
+        assert picks.share(value, 0) == 0.6
+        assert picks.with_pick(value, 1).endswith(offset)
+
+
+@pytest.mark.parametrize(("positions", "rate_limit"), [((), 0.5), ((0, 1, 2), 0.3), ((0, 1, 2), 0)])
+def test_all_are_left_if_all_have_reached_their_limit(positions, rate_limit):
+    picks = RecentPicks(3, 100, rate_limit)
+    assert picks.below_limit(picked(picks, *positions)) is None
 
 
 @given(st.lists(st.integers(0, 4), max_size=50), st.integers(1, 20))
 def test_the_picks_are_the_last_ones(positions, window):
-    picks = b""
-    for position in positions:
-        picks = with_pick(picks, position, window)
-    assert list(picks) == positions[-window:]
+    picks = RecentPicks(5, window, 0.5)
+    value = picked(picks, *positions)
+    assert len(value) == window
+    last = positions[-window:]
+    for position in range(5):
+        assert picks.share(value, position) == last.count(position) / (len(last) or 1)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_share_exceeds_the_limit_in_the_long_run(seed):
     numbers = random.Random(seed)
-    picks = b""
+    picks = RecentPicks(3, 100, 0.5)
+    value = picks.empty
     counts: Counter[int] = Counter()
     for _ in range(1000):
-        among = below_limit(picks, 3, 0.5)
-        position = least_busy((0, 1, 2), among, numbers.getrandbits(31))  # 0 is always the least busy
-        picks = with_pick(picks, position, 100)
+        position = 0  # always the least busy
+        if picks.is_at_limit(value, position):
+            position = least_busy((0, 1, 2), picks.below_limit(value) or range(3), numbers.getrandbits(31))
+        value = picks.with_pick(value, position)
         counts[position] += 1
     assert 450 <= counts[0] <= 500
     assert counts[2] <= 20  # only when both others have exactly one half
@@ -236,7 +249,7 @@ def test_a_service_that_fails_at_once_does_not_attract_the_traffic():
         own.release(now_ms)
         while in_flight and in_flight[0][0] <= now_ms:
             own.finish(in_flight.pop(0)[1])
-        position = least_busy(own.counts, None, numbers.getrandbits(31))
+        position = lowest(own.counts, numbers.getrandbits(31))
         counts[position] += 1
         own.start(position)
         if position == 0:
@@ -252,7 +265,7 @@ WINDOW = 4
 
 
 def recorded(windows, *samples):
-    value = None
+    value = windows.empty
     for position, latency_ms in samples:
         value = windows.record(value, position, latency_ms, NOW_MS)
     return value
@@ -260,7 +273,7 @@ def recorded(windows, *samples):
 
 def test_the_mean_is_that_of_the_last_samples():
     windows = LatencyWindows(2, WINDOW)
-    assert windows.means(None) == [None, None]
+    assert windows.means(windows.empty) == [None, None]
     value = recorded(windows, (0, 10), (0, 20))
     assert windows.means(value) == [15, None]
     value = recorded(windows, *[(0, 1000)] * 3, *[(0, latency) for latency in (1, 2, 3, 6)], (1, 7))
@@ -271,7 +284,7 @@ def test_the_mean_is_that_of_the_last_samples():
 def test_means_equal_a_model(samples):
     windows = LatencyWindows(3, WINDOW)
     model: list[list[int]] = [[], [], []]
-    value = None
+    value = windows.empty
     for position, latency_ms in samples:
         value = windows.record(value, position, latency_ms, NOW_MS)
         model[position] = [*model[position], latency_ms][-WINDOW:]
@@ -281,45 +294,45 @@ def test_means_equal_a_model(samples):
 def test_the_lowest_mean_is_chosen():
     windows = LatencyWindows(3, WINDOW)
     value = recorded(windows, (0, 30), (1, 10), (2, 20))
-    assert {windows.choose(value, range(3), NOW_MS, number) for number in range(99)} == {Pick(1, False)}
-    assert {windows.choose(value, None, NOW_MS, number) for number in range(99)} == {Pick(1, False)}
-    assert {windows.choose(value, [0, 2], NOW_MS, number) for number in range(99)} == {Pick(2, False)}
+    assert {windows.choose(value, range(3), NOW_MS, number) for number in range(99)} == {(1, False)}
+    assert {windows.choose(value, None, NOW_MS, number) for number in range(99)} == {(1, False)}
+    assert {windows.choose(value, [0, 2], NOW_MS, number) for number in range(99)} == {(2, False)}
 
 
 def test_equal_means_are_drawn_uniformly():
     windows = LatencyWindows(4, WINDOW)
     value = recorded(windows, (0, 10), (1, 20), (2, 10), (3, 10))
     numbers = random.Random(3)
-    picks = [windows.choose(value, range(4), NOW_MS, numbers.getrandbits(31)).position for _ in range(3000)]
+    picks = [windows.choose(value, range(4), NOW_MS, numbers.getrandbits(31))[0] for _ in range(3000)]
     assert_uniform(picks, [0, 2, 3])
 
 
 def test_services_without_samples_are_drawn_uniformly():
     windows = LatencyWindows(3, WINDOW)
     numbers = random.Random(4)
-    picks = [windows.choose(None, range(3), NOW_MS, numbers.getrandbits(31)).position for _ in range(3000)]
+    picks = [windows.choose(windows.empty, range(3), NOW_MS, numbers.getrandbits(31))[0] for _ in range(3000)]
     assert_uniform(picks, range(3))
 
 
 def test_a_service_without_samples_is_probed_by_one_request_at_a_time():
     windows = LatencyWindows(2, WINDOW)
     value = recorded(windows, (0, 10))
-    assert windows.choose(value, range(2), NOW_MS, 7) == Pick(1, True)
+    assert windows.choose(value, range(2), NOW_MS, 7) == (1, True)
     value = windows.probed(value, 1, NOW_MS)
-    assert windows.choose(value, range(2), NOW_MS + PROBE_INTERVAL_MS - 1, 7) == Pick(0, False)
-    assert windows.choose(value, range(2), NOW_MS + PROBE_INTERVAL_MS, 7) == Pick(1, True)
+    assert windows.choose(value, range(2), NOW_MS + PROBE_INTERVAL_MS - 1, 7) == (0, False)
+    assert windows.choose(value, range(2), NOW_MS + PROBE_INTERVAL_MS, 7) == (1, True)
 
 
 def test_at_first_every_service_gets_one_request():
     windows = LatencyWindows(3, WINDOW)
-    value = None
+    value = windows.empty
     first = []
     for number in (5, 8, 11):
         pick = windows.choose(value, range(3), NOW_MS, number)
-        value = windows.probed(value, pick.position, NOW_MS)
+        value = windows.probed(value, pick[0], NOW_MS)
         first.append(pick)
-    assert sorted(first) == [Pick(0, True), Pick(1, True), Pick(2, True)]
-    assert not windows.choose(value, range(3), NOW_MS, 1).is_probe
+    assert sorted(first) == [(0, True), (1, True), (2, True)]
+    assert not windows.choose(value, range(3), NOW_MS, 1)[1]
 
 
 def test_a_service_that_was_not_tried_for_long_is_probed_now_and_then():
@@ -328,9 +341,9 @@ def test_a_service_that_was_not_tried_for_long_is_probed_now_and_then():
     later_ms = NOW_MS + PROBE_INTERVAL_MS
     value = windows.record(value, 0, 10, later_ms)
     picks = [windows.choose(value, range(2), later_ms, number) for number in range(10 * PROBE_EVERY)]
-    assert Counter(picks) == {Pick(1, True): 10, Pick(0, False): 10 * (PROBE_EVERY - 1)}
+    assert Counter(picks) == {(1, True): 10, (0, False): 10 * (PROBE_EVERY - 1)}
     value = windows.probed(value, 1, later_ms)
-    assert {windows.choose(value, range(2), later_ms, number) for number in range(99)} == {Pick(0, False)}
+    assert {windows.choose(value, range(2), later_ms, number) for number in range(99)} == {(0, False)}
 
 
 def test_a_failure_is_worse_than_the_worst_mean_however_fast_it_was():
@@ -338,16 +351,16 @@ def test_a_failure_is_worse_than_the_worst_mean_however_fast_it_was():
     value = recorded(windows, (0, 10), (1, 100))
     assert windows.means(windows.record_failure(value, 2, 1, NOW_MS)) == [10, 100, 200]
     assert windows.means(windows.record_failure(value, 2, 500, NOW_MS)) == [10, 100, 1000]
-    assert windows.means(windows.record_failure(None, 2, 3, NOW_MS)) == [None, None, 6]
+    assert windows.means(windows.record_failure(windows.empty, 2, 3, NOW_MS)) == [None, None, 6]
 
 
 def test_samples_are_bounded():
     windows = LatencyWindows(1, WINDOW)
-    value = None
+    value = windows.empty
     for _ in range(100):
         value = windows.record_failure(value, 0, 10_000, NOW_MS)
     assert windows.means(value) == [MAX_SAMPLE_MS]
-    assert windows.means(windows.record(None, 0, -5, NOW_MS)) == [0]  # the clock was set back
+    assert windows.means(windows.record(windows.empty, 0, -5, NOW_MS)) == [0]  # the clock was set back
 
 
 def test_an_abort_tells_something_only_if_it_came_late():
@@ -355,20 +368,23 @@ def test_an_abort_tells_something_only_if_it_came_late():
     value = recorded(windows, (0, 100))
     assert windows.record_abort(value, 0, 100, NOW_MS) == value
     assert windows.means(windows.record_abort(value, 0, 300, NOW_MS)) == [200]
-    assert windows.means(windows.record_abort(None, 0, 300, NOW_MS)) == [None]
+    assert windows.means(windows.record_abort(windows.empty, 0, 300, NOW_MS)) == [None]
 
 
-@pytest.mark.parametrize("value", [b"", b"x", b"x" * 1000])
-def test_a_value_that_is_not_ours_has_no_samples(value):
-    windows = LatencyWindows(2, WINDOW)
-    assert windows.means(value) == [None, None]
-    assert windows.means(windows.record(value, 0, 5, NOW_MS)) == [5, None]
+def test_the_windows_may_begin_behind_something_else():
+    windows, shifted = LatencyWindows(2, WINDOW), LatencyWindows(2, WINDOW, offset=3)
+    value, behind = windows.empty, b"abc" + shifted.empty
+    for position, latency_ms in ((0, 10), (1, 20), (0, 30)):
+        value = windows.record(value, position, latency_ms, NOW_MS)
+        behind = shifted.record(behind, position, latency_ms, NOW_MS)
+    assert behind == b"abc" + value
+    assert shifted.probed(behind, 1, NOW_MS + 5) == b"abc" + windows.probed(value, 1, NOW_MS + 5)
+    assert shifted.means(behind) == [20, 20]
 
 
 def test_the_size_is_bounded_by_the_window():
     windows = LatencyWindows(16, 100)
-    value = None
+    value = windows.empty
     for i in range(2000):
         value = windows.record(value, i % 16, i, NOW_MS)
-    assert value is not None
     assert len(value) == 16 * (4 * 8 + 100 * 4)

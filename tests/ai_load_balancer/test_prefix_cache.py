@@ -6,13 +6,15 @@ from collections import Counter
 import pytest
 from ai_load_balancer.policies.decision import Rejected
 from ai_load_balancer.policies.global_least_request import MalformedReply
+from ai_load_balancer.policies.handicaps import NONE, OWNER_FAILURES, Handicap, encoded
 from ai_load_balancer.policies.prefix_cache import MAX_OWNERS, RoutedByPrefix, choose, read_reply, record
 from ai_load_balancer.scripts import LIVE_COUNTS, RELEASE, in_flight_keys, prefix_acquire, prefix_key_prefix
 from redis.crc import key_slot
 
 from tests.redis_servers import memory_redis_client
 
-from .test_policy import CHI_SQUARE_BOUND, chi_square
+from .fairness import assert_uniform
+from .random_handicaps import random_handicaps
 
 ROUTE, CLUSTER = b"route", b"outbound|80||llm.dns"
 KEYS = in_flight_keys(ROUTE, CLUSTER)
@@ -24,21 +26,36 @@ BLOCK_TTL_MS = 1_800_000
 @pytest.mark.parametrize(
     ("owners", "in_flight", "expected"),
     [
-        ([["a:1"], ["b:1"], []], {"b:1": 5}, RoutedByPrefix("b:1", 6, 2)),  # the longest, whatever the load
-        ([["a:1"], ["gone:1"]], {"a:1": 5}, RoutedByPrefix("a:1", 6, 1)),
-        ([[], [], ["c:1"]], {"c:1": 1}, RoutedByPrefix("c:1", 2, 3)),  # shorter ones may have expired
-        ([["a:1", "b:1", "gone:1"]], {"a:1": 2, "b:1": 1}, RoutedByPrefix("b:1", 2, 1)),
-        ([["gone:1"], []], {"a:1": 1, "c:1": 1}, RoutedByPrefix("b:1", 1, 0)),
-        ([], {"a:1": 1, "c:1": 1}, RoutedByPrefix("b:1", 1, 0)),
+        ([["a:1"], ["b:1"], []], (0, 5, 0), RoutedByPrefix("b:1", 6, 2)),  # the longest, whatever the load
+        ([["a:1"], ["gone:1"]], (5, 0, 0), RoutedByPrefix("a:1", 6, 1)),
+        ([[], [], ["c:1"]], (0, 0, 1), RoutedByPrefix("c:1", 2, 3)),  # shorter ones may have expired
+        ([["a:1", "b:1", "gone:1"]], (2, 1, 0), RoutedByPrefix("b:1", 2, 1)),
+        ([["gone:1"], []], (1, 0, 1), RoutedByPrefix("b:1", 1, 0)),
+        ([], (1, 0, 1), RoutedByPrefix("b:1", 1, 0)),
     ],
 )
 def test_the_longest_prefix_with_a_living_owner_wins(owners, in_flight, expected):
     assert all(choose(owners, ENDPOINTS, in_flight, 0, number) == expected for number in range(20))
 
 
+def test_an_owner_that_fails_counts_as_none():
+    failing = {"a:1": Handicap(1.0, OWNER_FAILURES)}
+    assert choose([["a:1"]], ENDPOINTS, (0, 0, 1), 0, 0, failing) == RoutedByPrefix("b:1", 1, 0)
+    assert choose([["a:1", "c:1"]], ENDPOINTS, (0, 0, 1), 0, 0, failing) == RoutedByPrefix("c:1", 2, 1)
+    assert choose([["c:1"], ["a:1"]], ENDPOINTS, (0, 0, 1), 0, 0, failing) == RoutedByPrefix("b:1", 1, 0)
+    fewer = {"a:1": Handicap(1.0, OWNER_FAILURES - 1)}
+    assert choose([["a:1"]], ENDPOINTS, (0, 0, 1), 0, 0, fewer) == RoutedByPrefix("a:1", 1, 1)
+
+
+def test_of_several_owners_the_one_with_the_lowest_load_is_taken():
+    starting = {"a:1": Handicap(0.25, 0)}
+    assert choose([["a:1", "b:1"]], ENDPOINTS, (0, 2, 0), 0, 0, starting) == RoutedByPrefix("b:1", 3, 1)
+    assert choose([["a:1", "b:1"]], ENDPOINTS, (0, 4, 0), 0, 0, starting) == RoutedByPrefix("a:1", 1, 1)
+
+
 def test_an_owner_without_room_counts_as_none():
-    assert choose([["a:1"]], ENDPOINTS, {"a:1": 2, "b:1": 1}, 2, 0) == RoutedByPrefix("c:1", 1, 0)
-    assert choose([["a:1"]], ENDPOINTS, dict.fromkeys(ENDPOINTS, 2), 2, 0) == Rejected(2)
+    assert choose([["a:1"]], ENDPOINTS, (2, 1, 0), 2, 0) == RoutedByPrefix("c:1", 1, 0)
+    assert choose([["a:1"]], ENDPOINTS, (2, 2, 2), 2, 0) == Rejected(2)
 
 
 def test_a_block_is_recorded_for_who_got_the_prompt():
@@ -70,14 +87,14 @@ class Index:
         self.numbers = random.Random(0)
         self.leases = 0
 
-    def acquire(self, blocks, endpoints=ENDPOINTS, limit=0, number=None):
+    def acquire(self, blocks, endpoints=ENDPOINTS, limit=0, number=None, handicaps=NONE):
         """(the endpoint or None, its count, how many blocks it knew)"""
         self.leases += 1
         number = self.numbers.getrandbits(31) if number is None else number
         keys = [PREFIX + block.encode() for block in blocks]
         command = (*prefix_acquire(len(keys)).by_source, *KEYS, *keys)
-        command += (1, 60_000, limit, BLOCK_TTL_MS, f"lease-{self.leases}", number, *endpoints)
-        position, count, matched = self.database.execute_command(*command)
+        command += (1, 60_000, limit, 0, BLOCK_TTL_MS, encoded(endpoints, handicaps), f"lease-{self.leases}", number)
+        position, count, matched = self.database.execute_command(*command, *endpoints)
         return (endpoints[position - 1] if position else None), count, matched
 
     def release(self, *numbers):
@@ -185,20 +202,20 @@ def test_renewals_are_bounded(index):
 
 
 def test_ties_are_uniform(index):
-    drawn: Counter[str] = Counter()
+    drawn = []
     for i in range(3000):
-        drawn[index.acquire([f"block {i}"])[0]] += 1
+        drawn.append(index.acquire([f"block {i}"])[0])
         index.release(i + 1)
-    assert chi_square(drawn, 1000) < CHI_SQUARE_BOUND
+    assert_uniform(drawn, ENDPOINTS)
 
 
 def test_ties_of_owners_are_uniform(index):
     index.database.set(PREFIX + b"A", "\n".join(ENDPOINTS))
-    drawn: Counter[str] = Counter()
+    drawn = []
     for i in range(3000):
-        drawn[index.acquire("A")[0]] += 1
+        drawn.append(index.acquire("A")[0])
         index.release(i + 1)
-    assert chi_square(drawn, 1000) < CHI_SQUARE_BOUND
+    assert_uniform(drawn, ENDPOINTS)
 
 
 def test_many_blocks_and_many_endpoints(index):
@@ -215,7 +232,7 @@ def test_all_keys_of_a_call_are_in_one_slot():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_script_decides_as_the_pure_rule(index, seed):
-    """Random prompts over few blocks, endpoints that come and go, a limit at times, requests that end."""
+    """Random prompts, endpoints that come and go, a limit or handicaps at times, requests that end."""
     chance = random.Random(seed)
     known: dict[str, list[str]] = {}
     counts: Counter[str] = Counter()
@@ -225,8 +242,10 @@ def test_the_script_decides_as_the_pure_rule(index, seed):
         endpoints = tuple(chance.sample((*ENDPOINTS, "d:1", "e:1"), chance.randint(1, 5)))
         limit = chance.choice([0, 0, 2])
         number = chance.getrandbits(31)
-        expected = choose([known.get(block, []) for block in blocks], endpoints, counts, limit, number)
-        found = index.acquire(blocks, endpoints, limit, number)
+        handicaps = random_handicaps(chance, endpoints)
+        owners = [known.get(block, []) for block in blocks]
+        expected = choose(owners, endpoints, [counts[name] for name in endpoints], limit, number, handicaps)
+        found = index.acquire(blocks, endpoints, limit, number, handicaps)
         if isinstance(expected, Rejected):
             assert found == (None, expected.lowest_in_flight, 0), (seed, step)
             continue

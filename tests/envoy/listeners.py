@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def run_gateways(
     all_clusters = [Cluster("llm", fleet.addresses), *(Cluster(name, hosts) for name, hosts in clusters.items())]
     config = bootstrap(all_clusters, listeners=listeners)
     with run_envoy(require_envoy(NEWEST), config, directory, WORKERS) as envoy:
-        yield {name: Gateway(envoy.at(name), fleet, runner) for name in configurations}
+        yield {name: Gateway(replace(envoy, listener=name), fleet, runner) for name in configurations}
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:

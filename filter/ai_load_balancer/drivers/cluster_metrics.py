@@ -5,23 +5,26 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from proxywasm import Counter, HostError, HttpContext, clock, shared_data
-from proxywasm.errors import CasMismatch
+from proxywasm import HostError, HttpContext, clock
 
+from ..explanation import Explainer, Explanation
 from ..log_prefix import log_prefix
-from ..policies.cluster_metrics import Verdict, statistics_key, verdict
-from ..policies.recent_picks import below_limit, with_pick
-from .cluster_modes import Mode
+from ..policies.cluster_metrics import Verdict, verdict
+from ..telemetry import LOCAL, PROXY, ROUTED, Telemetry
+from .cluster_mode import Mode
 from .driver import SLOW_TICK_PERIOD_MS, bound
-from .target_cluster import send_to_cluster
+from .target_cluster import TargetCluster
 
 if TYPE_CHECKING:
     from ..plugin import AiLoadBalancer
 
-_ROUTED = Counter("ailb_decisions_total.policy.cluster_metrics.rung.local.outcome.routed")
-_HOST_ERROR = Counter("ailb_decisions_total.policy.cluster_metrics.rung.proxy.outcome.host_error")
+NS_PER_MS = 1e6
+
+TELEMETRY = Telemetry("cluster_metrics")
 
 _now_ns = clock.now_ns
+_routed_locally = TELEMETRY.decisions(LOCAL, ROUTED)
+_in_flight = TELEMETRY.in_flight
 _logger = logging.getLogger(__name__)
 
 
@@ -31,35 +34,65 @@ class ClusterMetricsRequest(HttpContext):
     root: "AiLoadBalancer"
     driver: "ClusterMetricsDriver"
     _position: int | None = None
-    _started_ms = 0
-    _status: str | None = None
+    _started_ms = 0.0
+    _first_token_ms: float | None = None
+    _verdict = Verdict.ABORTED  # until a response comes
 
     def on_request_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
         driver = self.driver
-        self._started_ms = now_ms = _now_ns() // 1_000_000
+        self._started_ms = now_ms = _now_ns() / NS_PER_MS
         try:
-            self._position = position = driver.choose(now_ms)
-            send_to_cluster(self, driver.cluster_header, driver.services[position], driver.reroute)
-            _ROUTED.increment(1)
+            self._position = position = driver.mode.start(now_ms)
+            _in_flight.add(1)
+            driver.target.send(driver.services[position])
+            _routed_locally.increment(1)
         except HostError as error:
-            self._finish(None)
-            _HOST_ERROR.increment(1)
-            _logger.warning("%s%s; the request continues on its own route", log_prefix(self), error)
+            self._give_up(error)
+            return None
+        if driver.explainer is not None:
+            self._explain(driver.explainer, LOCAL, position)
         return None
 
     def on_response_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
-        self._status = self.response_headers.get(":status")
+        self._verdict = verdict(self.response_headers.get(":status"))
         return None
 
     def on_done(self) -> bool | None:
-        self._finish(self._status)
-        return None
-
-    def _finish(self, status: str | None) -> None:
         position = self._position
         if position is not None:
-            self._position = None
-            self.driver.mode.finished(position, verdict(status), self._started_ms, _now_ns() // 1_000_000)
+            self._finish(position, self._verdict)
+        return None
+
+    def _finish(self, position: int, verdict: Verdict) -> None:
+        self._position = None
+        try:
+            _in_flight.add(-1)
+            now_ms = _now_ns() / NS_PER_MS
+            if now_ms < self._started_ms:  # the clock was set back
+                now_ms = self._started_ms
+            self.driver.mode.finish(position, verdict, self._started_ms, self._first_token_ms, now_ms)
+        except HostError as error:
+            _logger.warning("%s%s; the statistics do not know how this request ended", log_prefix(self), error)
+
+    def _give_up(self, reason: object) -> None:
+        """The request continues uncounted."""
+        TELEMETRY.decided(PROXY, "host_error")
+        _logger.warning("%s%s; the request continues on its own route", log_prefix(self), reason)
+        if self._position is not None:
+            self._finish(self._position, Verdict.ABORTED)
+        explainer = self.driver.explainer
+        if explainer is not None:
+            explainer.explain(self, Explanation(PROXY, "host_error", "", {"mode": self.driver.mode.name}, {}))
+
+    def _explain(self, explainer: Explainer, rung: str, position: int) -> None:
+        mode, names = self.driver.mode.name, self.driver.services
+        with suppress(HostError):  # shared data cannot be read again: the request is on its way all the same
+            candidates = {names[i]: terms for i, terms in self._compared(position).items()}
+            explainer.explain(self, Explanation(rung, ROUTED, names[position], {"mode": mode}, candidates))
+
+    def _compared(self, position: int) -> dict[int, dict[str, float]]:
+        """For each service that was compared the terms of its metric."""
+        return self.driver.mode.candidates(position, self._started_ms)
 
 
 class FirstTokenRequest(ClusterMetricsRequest):
@@ -68,57 +101,32 @@ class FirstTokenRequest(ClusterMetricsRequest):
     def on_response_body(self, body_size: int, end_of_stream: bool) -> int | None:
         if body_size or end_of_stream:
             self.want_no_more("on_response_body")
-            if self._position is not None and verdict(self._status) is Verdict.SUCCESS:
-                self.driver.mode.first_token(self._position, self._started_ms, _now_ns() // 1_000_000)
+            self._first_token_ms = now_ms = _now_ns() / NS_PER_MS
+            record = self.driver.mode.first_token
+            if record is not None and self._position is not None and self._verdict is Verdict.SUCCESS:
+                record(self._position, now_ms - self._started_ms, now_ms)
         return None
 
 
 class ClusterMetricsDriver:
-    """`rate_limit` is of 0..1, `queue_size` a number of requests; `reroute`: Higress may match the routes again."""
+    """Requests of one configuration, balanced by `mode` among `services` and sent off by `target`."""
 
     tick_period_ms = SLOW_TICK_PERIOD_MS
 
     def __init__(
-        self,
-        services: Sequence[str],
-        mode: Mode,
-        rate_limit: float,
-        queue_size: int,
-        cluster_header: str,
-        reroute: bool,
+        self, services: Sequence[str], mode: Mode, target: TargetCluster, explainer: Explainer | None = None
     ) -> None:
         self.services = tuple(services)
         self.mode = mode
-        self.cluster_header = cluster_header
-        self.reroute = reroute
-        self._rate_limit = rate_limit
-        self._queue_size = queue_size
-        self._picks_key = statistics_key("picks", services, queue_size)
-        self.context_class = bound(FirstTokenRequest if mode.needs_first_token else ClusterMetricsRequest, self)
+        self.target = target
+        self.explainer = explainer
+        self.context_class = bound(
+            FirstTokenRequest if mode.wants_first_token else ClusterMetricsRequest, self, explainer
+        )
 
     @property
     def is_idle(self) -> bool:
         return self.mode.is_idle
 
-    def choose(self, now_ms: int) -> int:
-        """The position of the service for a request that starts now."""
-        if self._rate_limit >= 1:
-            return self.mode.choose(None, now_ms)
-        position = self.mode.choose(self.among(), now_ms)
-        self.note_pick(position)
-        return position
-
-    def among(self) -> Sequence[int] | None:
-        """The services below the rate limit; None for all."""
-        if self._rate_limit >= 1:
-            return None
-        found = shared_data.get(self._picks_key)
-        return below_limit(found[0] if found else b"", len(self.services), self._rate_limit)
-
-    def note_pick(self, position: int) -> None:
-        if self._rate_limit < 1:
-            with suppress(CasMismatch):
-                shared_data.update(self._picks_key, lambda picks: with_pick(picks or b"", position, self._queue_size))
-
     def on_tick(self) -> None:
-        self.mode.on_tick(_now_ns() // 1_000_000)
+        self.mode.on_tick(_now_ns() / NS_PER_MS)

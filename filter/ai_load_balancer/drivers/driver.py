@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from proxywasm import HttpContext
+from proxywasm.contexts import wanted_callbacks
 
 from ..explanation import DecisionHeader, Explainer
 
@@ -30,4 +31,6 @@ def bound(context_class: type[HttpContext], driver: Driver, explainer: Explainer
     if explainer is None or not explainer.header:
         return type(context_class.__name__, (context_class,), {"driver": driver})
     attributes = {"driver": driver, "decision_header": explainer.header}
-    return type(context_class.__name__, (DecisionHeader, context_class), attributes)
+    telling = type(context_class.__name__, (DecisionHeader, context_class), attributes)
+    wanted_callbacks(telling)  # the response's headers, even if the policy does without
+    return telling

@@ -25,15 +25,17 @@ from ..policies.endpoint_metrics import EndpointMetrics
 from ..scraping import Scraper
 from ..upstream import EnvoyUpstream, Upstream
 from ..upstream_metrics import HostViews
+from .cluster_counts import AdaptiveScoreMode, LeastBusyMode
 from .cluster_hash import ClusterHashDriver, ClusterHashRequest
+from .cluster_latency import LatencyMode
 from .cluster_metrics import ClusterMetricsDriver, ClusterMetricsRequest, FirstTokenRequest
-from .cluster_modes import AdaptiveScoreMode, LatencyMode, LeastBusyMode
 from .driver import Driver
 from .endpoint_hash import EndpointHash, EndpointHashDriver
 from .endpoint_metrics import EndpointMetricsDriver, EndpointMetricsRequest, Views
 from .least_request import LeastRequest, LeastRequestDriver
 from .prefix_cache import PrefixCache, PrefixCacheDriver
 from .redis_adaptive_score import RedisAdaptiveScoreDriver, RedisAdaptiveScoreRequest, ServiceLeases
+from .target_cluster import TargetCluster
 
 if TYPE_CHECKING:
     from ..plugin import AiLoadBalancer
@@ -62,8 +64,9 @@ def make_driver(root: "AiLoadBalancer", config: PolicyConfig) -> Driver:
         case EndpointMetricsConfig():
             return _endpoint_metrics(root, config)
         case ClusterHashConfig():
-            policy = ClusterHash(config.clusters)
-            return ClusterHashDriver(policy, config.hash_header, config.cluster_header, config.reroute)
+            target = TargetCluster(config.cluster_header, config.reroute)
+            explainer = explainer_of("cluster_hash", config)
+            return ClusterHashDriver(ClusterHash(config.clusters), config.hash_header, target, explainer)
         case ClusterMetricsConfig():
             return _cluster_metrics(root, config)
 
@@ -102,17 +105,18 @@ def _endpoint_metrics(root: "AiLoadBalancer", config: EndpointMetricsConfig) -> 
 
 
 def _cluster_metrics(root: "AiLoadBalancer", config: ClusterMetricsConfig) -> Driver:
-    common = (config.rate_limit, config.queue_size, config.cluster_header, config.reroute)
     services = config.services
+    common = (services, config.rate_limit, config.queue_size)
+    sending = (TargetCluster(config.cluster_header, config.reroute), explainer_of("cluster_metrics", config))
     if config.mode == LEAST_BUSY:
-        return ClusterMetricsDriver(services, LeastBusyMode(services), *common)
+        return ClusterMetricsDriver(services, LeastBusyMode(*common), *sending)
     if config.mode != ADAPTIVE_SCORE:
-        return ClusterMetricsDriver(services, LatencyMode(services, config.mode, config.queue_size), *common)
-    mode = AdaptiveScoreMode(services, _weights(config))
+        return ClusterMetricsDriver(services, LatencyMode(config.mode, *common), *sending)
+    mode = AdaptiveScoreMode(*common, _weights(config))
     if config.redis is None:
-        return ClusterMetricsDriver(services, mode, *common)
+        return ClusterMetricsDriver(services, mode, *sending)
     leases = ServiceLeases(root, root.redis_client(config.redis), config.global_inflight_key_prefix)
-    return RedisAdaptiveScoreDriver(leases, services, mode, *common)
+    return RedisAdaptiveScoreDriver(leases, config.redis.budget_ms, services, mode, *sending)
 
 
 def explainer_of(policy: str, config: ExplainedConfig) -> Explainer | None:

@@ -5,12 +5,13 @@ score = (ttft_weight * sqrt(ttft + 1) + total_latency_weight * sqrt(total + 1))
         * (1 + error_penalty * error_rate)
 
 with the exponentially weighted means of the time to the first token and of the total latency, both in ms; a mean that
-is missing is replaced by the other one, and without both the first factor and the last one are left out.
+is missing is replaced by the other one, and without both the first factor is 1.
 
 The error rate is errors / (errors + successes + 1), where all counts halve every ERROR_HALF_LIFE_MS: it decays even if
 the service gets no requests. A failure never lowers a mean.
 
-The value in shared data is bytes, all f64: until when any service cools down, then one ServiceStatistics per service.
+The statistics are a part of a value in shared data, all f64: until when any service cools down, then one
+ServiceStatistics per service. The first factor is computed once, when a request ends, for all decisions after it.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,6 @@ from struct import Struct
 from typing import NamedTuple
 
 from .cluster_metrics import Verdict
-from .lowest import lowest
 
 ERROR_HALF_LIFE_MS = 30_000  # as long as the default cooldown
 
@@ -28,20 +28,25 @@ _MISSING = -1.0  # a mean without samples
 
 
 class ServiceStatistics(NamedTuple):
-    """What is known about one service. All times are in ms since the epoch, all durations in ms."""
+    """What is known about one service. All times are in ms since the epoch, all durations in ms.
 
-    ttft_ms: float = _MISSING
-    total_ms: float = _MISSING
+    Errors decay, but for hours they are above 0, and as long as a service cools down.
+    """
+
+    latency_factor: float = 1.0
     errors: float = 0.0
     successes: float = 0.0
     counted_ms: float = 0.0
     consecutive_errors: float = 0.0
     cooling_until_ms: float = 0.0
+    ttft_ms: float = _MISSING
+    total_ms: float = _MISSING
 
 
 _NUMBER = Struct("<d")
+_FACTOR_AND_ERRORS = Struct("<2d")
 _SERVICE = Struct(f"<{len(ServiceStatistics._fields)}d")
-_FIRST = _NUMBER.size  # where the first service begins
+_SERVICE_BYTES = _SERVICE.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,121 +62,119 @@ class Weights:
 
 
 class AdaptiveScore:
-    """Decides among `size` services and keeps their statistics. None is a value without statistics."""
+    """Decides among `size` services and keeps their statistics, which begin at `offset` in a value."""
 
-    def __init__(self, size: int, weights: Weights) -> None:
-        self._size = size
+    def __init__(self, size: int, weights: Weights, offset: int = 0) -> None:
+        self._positions = range(size)
         self._weights = weights
-        self._empty = _NUMBER.pack(0.0) + _SERVICE.pack(*ServiceStatistics()) * size
+        self._offset = offset
+        self._first = offset + _NUMBER.size
+        self.empty = _NUMBER.pack(0.0) + _SERVICE.pack(*ServiceStatistics()) * size
 
     def candidates(
-        self, value: bytes | None, among: Sequence[int], now_ms: int, random_bits: Callable[[int], int]
+        self, value: bytes, among: Sequence[int] | None, now_ms: float, random_bits: Callable[[int], int]
     ) -> Sequence[int]:
-        """Those `among` the positions (at least one) that are not cooling down, if any; of these p2c_choices at random.
+        """Those `among` the positions (at least one; None is all) that are not cooling down, if any are.
 
-        `random_bits(n)` is a random integer of n bits.
+        Of more than p2c_choices as many are drawn; `random_bits(n)` is a random integer of n bits.
         """
-        ready = list(among)
-        if value and _NUMBER.unpack_from(self._valid(value))[0] > now_ms:
+        ready = [*(self._positions if among is None else among)]
+        if _NUMBER.unpack_from(value, self._offset)[0] > now_ms:
             ready = [i for i in ready if self.service(value, i).cooling_until_ms <= now_ms] or ready
         choices = self._weights.p2c_choices
         if choices >= len(ready):
             return ready
-        for i in range(choices):
-            j = i + random_bits(31) % (len(ready) - i)
-            ready[i], ready[j] = ready[j], ready[i]
-        return ready[:choices]
+        size = len(ready)
+        drawn: list[int] = []
+        while len(drawn) < choices:
+            drawn.append(ready.pop(random_bits(31) % size))
+            size -= 1
+        return drawn
 
-    def scores(
-        self, value: bytes | None, in_flight: Sequence[int], candidates: Sequence[int], now_ms: int
-    ) -> list[float]:
+    def scores(self, value: bytes, in_flight: Sequence[int], candidates: Sequence[int], now_ms: float) -> list[float]:
         """The scores of the candidates, in their order; `in_flight` is by position."""
-        valid = self._valid(value)
-        weights = self._weights
-        scores: list[float] = []
+        scores = []
         for position in candidates:
-            ttft, total, errors, successes, counted_ms, consecutive, cooling_until_ms = _SERVICE.unpack_from(
-                valid, _FIRST + position * _SERVICE.size
-            )
+            factor, errors = _FACTOR_AND_ERRORS.unpack_from(value, self._first + position * _SERVICE_BYTES)
             load = in_flight[position] + 1.0
-            if cooling_until_ms > now_ms:
-                load += consecutive + 1
-            if ttft < 0:
-                ttft = total
-            elif total < 0:
-                total = ttft
-            if total < 0:
-                scores.append(load)
-                continue
-            latency = weights.ttft_weight * sqrt(ttft + 1) + weights.total_latency_weight * sqrt(total + 1)
-            if errors:
-                errors, successes = decayed(errors, successes, now_ms - counted_ms)
-                load *= 1 + weights.error_penalty * errors / (errors + successes + 1)
-            scores.append(latency * load)
+            scores.append(factor * (self._penalised(value, position, load, now_ms) if errors else load))
         return scores
 
-    def first_token(self, value: bytes | None, position: int, ttft_ms: float) -> bytes:
-        """The value after the first body chunk of a success."""
-        valid = self._valid(value)
-        ttft_at = _FIRST + position * _SERVICE.size
-        (mean,) = _NUMBER.unpack_from(valid, ttft_at)
-        return valid[:ttft_at] + _NUMBER.pack(self._mean(mean, ttft_ms)) + valid[ttft_at + _NUMBER.size :]
+    def finished(
+        self,
+        value: bytes,
+        position: int,
+        verdict: Verdict,
+        ttft_ms: float | None,
+        total_ms: float,
+        now_ms: float,
+    ) -> bytes:
+        """The value after the end of a request, with times >= 0; `ttft_ms` is None if no token came.
 
-    def finished(self, value: bytes | None, position: int, verdict: Verdict, total_ms: float, now_ms: int) -> bytes:
-        """The value after the end of a request. An aborted one without a response tells nothing."""
-        valid = self._valid(value)
+        An abort tells nothing.
+        """
         if verdict is Verdict.ABORTED:
-            return valid
-        ttft, mean, errors, successes, counted_ms, consecutive, cooling_until_ms = self.service(valid, position)
-        errors, successes = decayed(errors, successes, now_ms - counted_ms)
-        (any_cooling_until_ms,) = _NUMBER.unpack_from(valid)
+            return value
+        changed = bytearray(value)
+        at = self._first + position * _SERVICE_BYTES
+        _, errors, successes, counted_ms, consecutive, cooling_until_ms, ttft, total = _SERVICE.unpack_from(value, at)
+        beta = self._weights.ewma_beta
+        left = _left_after(now_ms - counted_ms)
+        errors *= left
+        successes *= left
         if verdict is Verdict.SUCCESS:
-            successes += 1
+            successes += 1.0
             consecutive = 0.0
+            if ttft_ms is not None:
+                ttft = ttft_ms if ttft < 0.0 else beta * ttft + (1.0 - beta) * ttft_ms
         else:
-            errors += 1
-            consecutive += 1
+            errors += 1.0
+            consecutive += 1.0
             cooling_until_ms = now_ms + self._weights.failure_cooldown_ms
-            any_cooling_until_ms = max(any_cooling_until_ms, cooling_until_ms)
-            total_ms = max(total_ms, mean if mean >= 0 else self._slowest(valid))
-        changed = bytearray(valid)
-        _NUMBER.pack_into(changed, 0, any_cooling_until_ms)
+            (any_until_ms,) = _NUMBER.unpack_from(value, self._offset)
+            _NUMBER.pack_into(changed, self._offset, max(any_until_ms, cooling_until_ms))
+            total_ms = max(total_ms, total if total >= 0.0 else self._slowest(value))
+        total = total_ms if total < 0.0 else beta * total + (1.0 - beta) * total_ms
         _SERVICE.pack_into(
             changed,
-            _FIRST + position * _SERVICE.size,
-            ttft,
-            self._mean(mean, total_ms),
+            at,
+            self._latency_factor(ttft, total),
             errors,
             successes,
             now_ms,
             consecutive,
             cooling_until_ms,
+            ttft,
+            total,
         )
         return bytes(changed)
 
-    def service(self, value: bytes | None, position: int) -> ServiceStatistics:
+    def service(self, value: bytes, position: int) -> ServiceStatistics:
         """What the value says about one service."""
-        return ServiceStatistics(*_SERVICE.unpack_from(self._valid(value), _FIRST + position * _SERVICE.size))
+        return ServiceStatistics(*_SERVICE.unpack_from(value, self._first + position * _SERVICE_BYTES))
+
+    def error_rate(self, service: ServiceStatistics, now_ms: float) -> float:
+        """The decayed rate of failures, 0..1."""
+        left = _left_after(now_ms - service.counted_ms)
+        errors = service.errors * left
+        return errors / (errors + service.successes * left + 1)
+
+    def _penalised(self, value: bytes, position: int, load: float, now_ms: float) -> float:
+        service = self.service(value, position)
+        if service.cooling_until_ms > now_ms:
+            load += service.consecutive_errors + 1
+        return load * (1 + self._weights.error_penalty * self.error_rate(service, now_ms))
+
+    def _latency_factor(self, ttft_ms: float, total_ms: float) -> float:
+        if ttft_ms < 0.0:
+            ttft_ms = total_ms
+        weights = self._weights
+        return weights.ttft_weight * sqrt(ttft_ms + 1.0) + weights.total_latency_weight * sqrt(total_ms + 1.0)
 
     def _slowest(self, value: bytes) -> float:
-        return max(self.service(value, position).total_ms for position in range(self._size))
-
-    def _mean(self, mean: float, sample: float) -> float:
-        beta = self._weights.ewma_beta
-        return sample if mean < 0 else beta * mean + (1 - beta) * sample
-
-    def _valid(self, value: bytes | None) -> bytes:
-        return value if value is not None and len(value) == len(self._empty) else self._empty
+        return max([self.service(value, position).total_ms for position in self._positions])
 
 
-def decayed(errors: float, successes: float, elapsed_ms: float) -> tuple[float, float]:
-    """Counts of requests `elapsed_ms` later."""
-    if not errors and not successes:
-        return 0.0, 0.0
-    left = 0.5 ** (max(0.0, elapsed_ms) / ERROR_HALF_LIFE_MS)
-    return errors * left, successes * left
-
-
-def choose(scores: Sequence[float], candidates: Sequence[int], random_number: int) -> int:
-    """The position of the candidate with the lowest score; equals are drawn uniformly by `random_number`."""
-    return candidates[lowest(scores, random_number)]
+def _left_after(elapsed_ms: float) -> float:
+    """What is left of a count, 0..1."""
+    return 0.5 ** (elapsed_ms / ERROR_HALF_LIFE_MS) if elapsed_ms > 0.0 else 1.0

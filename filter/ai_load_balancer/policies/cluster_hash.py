@@ -22,6 +22,11 @@ def fnv1a_32(data: bytes) -> int:
     return value
 
 
+def slot(value: str) -> int:
+    """Where in the hash space, 0..99, a header's value falls."""
+    return fnv1a_32(value.encode("utf-8", "surrogateescape")) % _SLOTS
+
+
 class ClusterHash:
     """Decides among clusters with weights, which are whole numbers above 0 and sum to 100."""
 
@@ -37,7 +42,7 @@ class ClusterHash:
             return None
         cluster = self._remembered.get(value)
         if cluster is None:
-            cluster = self._slots[fnv1a_32(value.encode("utf-8", "surrogateescape")) % _SLOTS]
+            cluster = self._slots[slot(value)]
             if len(value) <= MAX_REMEMBERED_CHARACTERS:
                 if len(self._remembered) >= MAX_REMEMBERED:
                     self._remembered.clear()

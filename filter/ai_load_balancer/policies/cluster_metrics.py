@@ -9,9 +9,10 @@ A service is named by its position in `service_list`. With a `rate_limit` below 
     LeastFirstTokenLatency    mean time to the response's first body chunk  latency_window
     AdaptiveScore             adaptive_score                                count_board, adaptive_score
 
-Statistics are bytes under a key of their own each, so that a mode reads and writes only what it needs, and a gateway's
-workers share them by compare-and-swap. What a request leaves behind is decided once, when its stream ends (`verdict`);
-only the time to the first token of a success is recorded at once.
+A gateway's workers share a mode's statistics in one value of shared data, by compare-and-swap: first the recent_picks,
+then latency_window or adaptive_score, then the count_board. So a request reads and writes it once at its start and once
+at its end. What a request leaves behind is decided when its stream ends (`verdict`); only in LeastFirstTokenLatency the
+time to the first token of a success is recorded at once.
 """
 
 from collections.abc import Sequence
@@ -40,25 +41,25 @@ def verdict(status: str | None) -> Verdict:
 
     Where a service cannot be reached the proxy itself answers with a 5xx, so no response means that the client left.
     """
+    if status == "200":
+        return Verdict.SUCCESS
     if status is None:
         return Verdict.ABORTED
     return Verdict.SUCCESS if len(status) == 3 and status[0] == "2" else Verdict.FAILURE
 
 
-def least_busy(in_flight: Sequence[int], among: Sequence[int] | None, random_number: int) -> int:
-    """The position of the service with the fewest requests in flight; `among` leaves out others, None leaves out none.
+def least_busy(in_flight: Sequence[int], among: Sequence[int], random_number: int) -> int:
+    """The position of the service with the fewest requests in flight, of those `among` the positions.
 
     Equals are drawn uniformly by `random_number`.
     """
-    if among is None:
-        return lowest(in_flight, random_number)
     return among[lowest([in_flight[position] for position in among], random_number)]
 
 
-def statistics_key(kind: str, services: Sequence[str], window: int) -> bytes:
-    """The key of shared data under which a gateway's workers keep statistics of one kind about these services.
+def statistics_key(mode: str, services: Sequence[str], window: int) -> bytes:
+    """The key of shared data under which a gateway's workers keep a mode's statistics about these services.
 
     Their layout depends on the number of services and samples, so another configuration has another key.
     """
     text = "\n".join((*services, str(window))).encode("utf-8", "surrogateescape")
-    return b"ailb:{cluster_metrics|%b}:%b" % (blake2b(text, digest_size=8).hexdigest().encode(), kind.encode())
+    return b"ailb:{cluster_metrics|%b}:%b" % (blake2b(text, digest_size=8).hexdigest().encode(), mode.encode())

@@ -3,8 +3,8 @@
 A worker knows what it has in flight, so it posts all its counts anew at every change. Hence no count can drift, be lost
 in a race, or become negative; and what a dead worker has posted expires, because nobody renews it.
 
-The board is a row of sections, one per worker: the worker's id, when the section expires (ms since the epoch), and one
-count per position, all little-endian.
+The board is a row of sections, one per worker: the worker's id, when the section expires (f64, ms since the epoch), and
+one count per position (u32), all little-endian.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,18 @@ MAX_WORKERS = 1024  # beyond it, the section that is on the board for longest is
 
 
 class CountBoard:
-    """Reads and writes boards of `size` counts. A board that is missing (None) or of another size has no sections."""
+    """Reads and writes boards of `size` counts. A board that is missing (None) or of another size has no sections.
+
+    A section expires after `section_ttl_ms` unless it is posted again.
+    """
 
     def __init__(self, size: int, section_ttl_ms: int = SECTION_TTL_MS) -> None:
-        self._section_ttl_ms = section_ttl_ms
-        self._section = Struct(f"<{WORKER_ID_BYTES}sQ{size}I")
+        self._section = Struct(f"<{WORKER_ID_BYTES}sd{size}I")
         self._zeros = (0,) * size
+        self.section_bytes = self._section.size
+        self._section_ttl_ms = section_ttl_ms
 
-    def totals(self, board: bytes | None, now_ms: int) -> Sequence[int]:
+    def totals(self, board: bytes | None, now_ms: float) -> Sequence[int]:
         """The sums of all sections that have not expired."""
         size = self._section.size
         if not board or len(board) % size:
@@ -35,11 +39,11 @@ class CountBoard:
         living = [section[2:] for section in self._section.iter_unpack(board) if section[1] > now_ms]
         return list(map(sum, zip(*living, strict=True))) if living else self._zeros
 
-    def post(self, board: bytes | None, worker: bytes, counts: Sequence[int], now_ms: int) -> bytes:
+    def post(self, board: bytes | None, worker: bytes, counts: Sequence[int], now_ms: float) -> bytes:
         """The board with the worker's section replaced. A worker that was not on it also removes what has expired."""
         section = self._section.pack(worker, now_ms + self._section_ttl_ms, *counts)
-        size = len(section)
-        if not board or len(board) % size or (len(board) == size and board.startswith(worker)):
+        size = self.section_bytes
+        if not board or (len(board) == size and board.startswith(worker)) or len(board) % size:
             return section
         position = board.find(worker)
         while position > 0 and position % size:  # found inside a section: an id begins one

@@ -15,7 +15,7 @@ class OwnInFlight:
 
     def __init__(self, size: int) -> None:
         self.counts = [0] * size
-        self._held: deque[tuple[int, int]] = deque()  # (when it stops counting, ms; position)
+        self.held: deque[tuple[float, int]] = deque()  # failures: (when it stops counting, ms; position)
 
     def start(self, position: int) -> None:
         self.counts[position] += 1
@@ -24,19 +24,19 @@ class OwnInFlight:
         """The request ended, and not by a failure of the service."""
         self.counts[position] -= 1
 
-    def fail(self, position: int, started_ms: int, now_ms: int) -> None:
+    def fail(self, position: int, started_ms: float, now_ms: float) -> None:
         """The service failed. The request goes on counting until FAILURE_HOLD_MS after its start."""
         until_ms = started_ms + FAILURE_HOLD_MS
         if until_ms <= now_ms:
             self.finish(position)
             return
-        self._held.append((until_ms, position))
-        if len(self._held) > MAX_HELD:
-            self.finish(self._held.popleft()[1])
+        self.held.append((until_ms, position))
+        if len(self.held) > MAX_HELD:
+            self.finish(self.held.popleft()[1])
 
-    def release(self, now_ms: int) -> bool:
+    def release(self, now_ms: float) -> bool:
         """Stops counting the failures whose time is over, in the order of their ends; True if there was one."""
-        held = self._held
+        held = self.held
         if not held or held[0][0] > now_ms:
             return False
         while held and held[0][0] <= now_ms:

@@ -1,17 +1,42 @@
-"""The last picks among services, for `rate_limit`: each one byte, the position of the service that was picked."""
+"""The last picks among services, for `rate_limit`: a service whose share of them has reached it is not picked.
+
+A value in shared data begins with them, one byte each, the oldest first: the position of the service that was picked,
+or NOBODY as long as there were fewer picks.
+"""
 
 from collections.abc import Sequence
 
 MAX_SERVICES = 255
+NOBODY = 255
 
 
-def with_pick(picks: bytes, position: int, window: int) -> bytes:
-    """`picks` with one more; those before the last `window` are forgotten."""
-    return (picks + bytes((position,)))[-window:]
+class RecentPicks:
+    """The last `window` picks among `size` services; `rate_limit` is of 0..1. A value may go on behind them."""
 
+    def __init__(self, size: int, window: int, rate_limit: float) -> None:
+        self._positions = range(size)
+        self._window = window
+        self._rate_limit = rate_limit
+        self._one = [bytes((position,)) for position in range(size)]
+        self.empty = bytes((NOBODY,)) * window
 
-def below_limit(picks: bytes, size: int, rate_limit: float) -> Sequence[int]:
-    """The positions in 0 .. size - 1 whose share of the picks is below `rate_limit` (0..1); all, if none is."""
-    room = rate_limit * len(picks)
-    count = picks.count
-    return [position for position in range(size) if count(position) < room] or range(size)
+    def is_at_limit(self, value: bytes, position: int) -> bool:
+        """Whether the service's share of the picks has reached the limit."""
+        return value.count(position, 0, self._window) >= self._room(value)
+
+    def below_limit(self, value: bytes) -> Sequence[int] | None:
+        """The positions of all services below the limit; None if none is, and then all may be picked."""
+        room = self._room(value)
+        return [i for i in self._positions if value.count(i, 0, self._window) < room] or None
+
+    def with_pick(self, value: bytes, position: int) -> bytes:
+        """The value with one more pick; the oldest is forgotten."""
+        window = self._window
+        return value[1:window] + self._one[position] + value[window:]
+
+    def share(self, value: bytes, position: int) -> float:
+        """The service's share of the picks, 0..1."""
+        return value.count(position, 0, self._window) / (self._window - value.count(NOBODY, 0, self._window) or 1)
+
+    def _room(self, value: bytes) -> float:
+        return self._rate_limit * (self._window - value.count(NOBODY, 0, self._window))
