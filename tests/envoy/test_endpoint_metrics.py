@@ -68,12 +68,12 @@ def gateways(
     admin = {"upstream_cluster": "llm", "admin_cluster": "admin"}
     configurations = {
         "metrics": {"lb_policy": "endpoint_metrics", "endpoints": engines.addresses, "lb_config": lb_config},
-        "admin": {"lb_policy": "global_least_request", "lb_config": admin},
+        "listed": {"lb_policy": "global_least_request", "lb_config": admin},
         "both": {"lb_policy": "endpoint_metrics", "lb_config": {**lb_config, **admin}},
     }
     directory = tmp_path_factory.mktemp("metrics")
     with run_gateways(runner, engines, directory, configurations, {"admin": [relay.address]}) as gateways:
-        relay.admin_url = gateways["admin"].envoy.admin_url
+        relay.admin_url = gateways["listed"].envoy.admin_url
         yield gateways
     runner.run(relay.stop())
 
@@ -118,7 +118,7 @@ def test_the_client_cannot_choose(gateways: dict[str, Gateway]) -> None:
 
 
 def test_the_endpoints_of_the_admin_interface_are_used(gateways: dict[str, Gateway]) -> None:
-    gateway = gateways["admin"]
+    gateway = gateways["listed"]
     fleet = gateway.fleet
 
     async def scenario(client: Client) -> None:

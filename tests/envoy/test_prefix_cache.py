@@ -12,6 +12,7 @@ from tests.envoy.listeners import run_gateways
 from tests.envoy.upstreams import Fleet
 
 TURNS = 6
+JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +43,13 @@ def test_a_conversation_returns_to_its_endpoint_although_others_are_idle(gateway
     fleet = gateway.fleet
 
     async def scenario(client: Client) -> list[int]:
-        first = await client.request(body=conversation("rivers", 1))
+        first = await client.request(headers=JSON, body=conversation("rivers", 1))
         assert first.status == 200
         home = fleet.by_name(str(first.upstream))
         fleet.hold()
         requests = []
         for turn in range(2, 2 + TURNS):
-            request = client.request(headers={"connection": "close"}, body=conversation("rivers", turn))
+            request = client.request(headers={**JSON, "connection": "close"}, body=conversation("rivers", turn))
             requests.append(asyncio.create_task(request))
             client.started.append(requests[-1])
             await fleet.wait_for(lambda turn=turn: home.in_flight == turn - 1)  # type: ignore[misc]
@@ -66,7 +67,8 @@ def test_other_conversations_go_where_it_is_idle(gateway: Gateway) -> None:
     async def scenario(client: Client) -> list[int]:
         fleet.hold()
         for number in range(6):
-            client.started.append(asyncio.create_task(client.request(body=conversation(f"topic {number}", 1))))
+            request = client.request(headers=JSON, body=conversation(f"topic {number}", 1))
+            client.started.append(asyncio.create_task(request))
             await fleet.wait_for(lambda number=number: sum(fleet.in_flight) == number + 1)  # type: ignore[misc]
         return fleet.in_flight
 
@@ -78,7 +80,7 @@ def test_other_conversations_go_where_it_is_idle(gateway: Gateway) -> None:
 )
 def test_a_request_without_a_prompt_passes(gateway: Gateway, method: str, body: bytes | None) -> None:
     async def scenario(client: Client) -> Answer:
-        return await client.request(method, "/v1/models", {DESTINATION_HEADER: "10.9.9.9:80"}, body)
+        return await client.request(method, "/v1/models", {**JSON, DESTINATION_HEADER: "10.9.9.9:80"}, body)
 
     assert gateway.run(scenario).status == 200
     [received] = [received for upstream in gateway.fleet.upstreams for received in upstream.received]
@@ -90,7 +92,7 @@ def test_a_large_conversation_arrives_whole(gateway: Gateway) -> None:
     body = conversation("lakes", 400)
 
     async def scenario(client: Client) -> Answer:
-        return await client.request(body=body)
+        return await client.request(headers=JSON, body=body)
 
     assert gateway.run(scenario).status == 200
     assert [r.body_size for upstream in gateway.fleet.upstreams for r in upstream.received] == [len(body)]
@@ -101,7 +103,7 @@ def test_a_request_is_not_held_for_ever_where_no_body_is_given(bodiless_gateway:
     body = conversation("seas", 3)
 
     async def scenario(client: Client) -> Answer:
-        return await client.request(headers={DESTINATION_HEADER: "10.9.9.9:80"}, body=body)
+        return await client.request(headers={**JSON, DESTINATION_HEADER: "10.9.9.9:80"}, body=body)
 
     assert bodiless_gateway.run(scenario).status == 200
     received = [(u.address, r) for u in bodiless_gateway.fleet.upstreams for r in u.received]
