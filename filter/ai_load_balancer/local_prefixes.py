@@ -35,7 +35,7 @@ class LocalPrefixes:
         owners: Sequence[str] = ()
         while unknown - known > 1:
             middle = (known + unknown) // 2
-            found = self._read(blocks[middle - 1][-DIGEST_BYTES:], now_ms)
+            found = self._find(blocks[middle - 1], now_ms)[1]
             if found:
                 known, owners = middle, found
             else:
@@ -43,25 +43,32 @@ class LocalPrefixes:
         return [*[()] * (known - 1), owners] if known else []
 
     def record(self, blocks: Sequence[bytes], endpoints: Sequence[str], chosen: str, matched: int, now_ms: int) -> None:
-        """The endpoint got the prompt: it owns the blocks after the first `matched`, and the last of those too."""
-        expires_s = now_ms // 1000 + self._ttl_s
-        for key in blocks[max(0, matched - 1) :][:MAX_WRITTEN]:
-            digest = key[-DIGEST_BYTES:]
-            owners = record(self._read(digest, now_ms), endpoints, chosen)
-            value = _HEAD.pack(digest, expires_s) + "\n".join(owners).encode("utf-8", "surrogateescape")
-            shared_data.set(_key(digest), value)
+        """The endpoint got the prompt: it owns the blocks after the first `matched`, and the last of those too.
 
-    def _read(self, digest: bytes, now_ms: int) -> Sequence[str]:
-        """The owners of a block; none if it is not known."""
-        found = shared_data.get(_key(digest))
+        When half of the first block's time is over, the known ones are written again, so that none expires in use.
+        """
+        now_s = now_ms // 1000
+        start = max(0, matched - 1)
+        if start and self._find(blocks[0], now_ms)[0] - now_s <= self._ttl_s // 2:
+            start = 0
+        for key in blocks[start : start + MAX_WRITTEN]:
+            digest = key[-DIGEST_BYTES:]
+            owners = record(self._find(key, now_ms)[1], endpoints, chosen)
+            value = _HEAD.pack(digest, now_s + self._ttl_s) + "\n".join(owners).encode("utf-8", "surrogateescape")
+            shared_data.set(_slot(digest), value)
+
+    def _find(self, key: bytes, now_ms: int) -> tuple[int, Sequence[str]]:
+        """When a block expires, s since the epoch, and its owners; (0, none) if it is not known."""
+        digest = key[-DIGEST_BYTES:]
+        found = shared_data.get(_slot(digest))
         if found is None or len(found[0]) <= _HEAD.size:
-            return ()
+            return 0, ()
         value = found[0]
         whose, expires_s = _HEAD.unpack_from(value)
         if whose != digest or expires_s * 1000 <= now_ms:
-            return ()
-        return value[_HEAD.size :].decode("utf-8", "surrogateescape").split("\n")
+            return 0, ()
+        return expires_s, value[_HEAD.size :].decode("utf-8", "surrogateescape").split("\n")
 
 
-def _key(digest: bytes) -> str:
+def _slot(digest: bytes) -> str:
     return f"ailb:prefix:{int.from_bytes(digest[:4], 'little') % SLOTS}"

@@ -3,9 +3,11 @@
 from collections import Counter
 
 import pytest
+from ai_load_balancer.drivers.shared_value import MAX_ATTEMPTS
 from ai_load_balancer.policies.adaptive_score import AdaptiveScore, Weights
 from ai_load_balancer.policies.cluster_metrics import statistics_key
 from ai_load_balancer.policies.count_board import CountBoard
+from ai_load_balancer.policies.latency_window import LatencyWindows
 from proxywasm.enums import Status
 
 from host_sim import SteppedSimulator
@@ -32,6 +34,7 @@ class Gateway:
             guest, "higress", config, clusters, seed=seed, cluster_name="", cluster_header=HEADER, **options
         )
         self.mode = lb_config.get("mode")
+        self.is_limited = lb_config.get("rate_limit", 1) < 1
 
     def send(self, **headers):
         stream = self.sim.open_stream()
@@ -51,13 +54,16 @@ class Gateway:
         for i, chunk in enumerate(chunks, 1):
             stream.response_body(chunk, end_of_stream=i == len(chunks))
 
+    def value(self):
+        """What the workers share."""
+        name = KEYS.get(self.mode, self.mode) + ("|limited" if self.is_limited else "")
+        return self.sim.gateway.shared.data.items(b"vm").get(statistics_key(name, SERVICES, QUEUE_SIZE), b"")
+
     def in_flight(self):
         """By the board at the end of the mode's value."""
-        value = self.sim.gateway.shared.data.items(b"vm").get(
-            statistics_key(KEYS[self.mode], SERVICES, QUEUE_SIZE), b""
-        )
-        board = CountBoard(len(SERVICES))
-        totals = board.totals(value[STATISTICS_BYTES[self.mode] :], self.sim.scheduler.realtime_ns() / 1e6)
+        board_at = STATISTICS_BYTES[self.mode] + (QUEUE_SIZE if self.is_limited else 0)
+        now_ms = self.sim.scheduler.realtime_ns() / 1e6
+        totals = CountBoard(len(SERVICES)).totals(self.value()[board_at:], now_ms)
         return dict(zip(SERVICES, totals, strict=True))
 
     def metric(self, name):
@@ -221,15 +227,53 @@ def test_a_host_that_refuses_at_the_end_loses_statistics_only(metrics, mode, mon
     gateway.finish()
 
 
+class Contended:
+    """Shared data in which other workers are faster at the first `times` attempts."""
+
+    def __init__(self, data, times):
+        self.set_value = data.set
+        self.times = times
+
+    def set(self, *arguments):
+        if self.times > 0:
+            self.times -= 1
+            raise HostCallError(Status.CAS_MISMATCH, "another worker was faster")
+        self.set_value(*arguments)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("times", [1, 5, MAX_ATTEMPTS, 1000])
+def test_workers_that_are_faster_delay_no_request_and_no_count_is_lost(metrics, mode, times, monkeypatch):
+    gateway = metrics(mode, rate_limit=0.9)
+    gateway.respond(gateway.send())
+    data = gateway.sim.gateway.shared.data
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "set", Contended(data, times).set)
+        streams = [gateway.send() for _ in range(3)]
+        assert all(gateway.sent_to(stream) in SERVICES for stream in streams)
+    streams.append(gateway.send())
+    if mode in STATISTICS_BYTES:
+        assert Counter(gateway.in_flight()) == Counter(map(gateway.sent_to, streams))
+    for stream in streams:
+        gateway.respond(stream)
+    gateway.finish()
+
+
 # --- what the reference gets wrong
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_defect_10_a_stream_without_response_headers_ends_well(metrics, mode):
+def test_defect_10_a_stream_without_response_headers_ends_well_and_tells_nothing(metrics, mode):
     gateway = metrics(mode)
     stream = gateway.send()
     gateway.sim.advance(10)
     stream.abort()
+    if mode == "LeastBusy":
+        assert not any(gateway.in_flight().values())
+    elif mode == "AdaptiveScore":
+        assert gateway.value().startswith(AdaptiveScore(len(SERVICES), Weights()).empty)
+    else:
+        assert LatencyWindows(len(SERVICES), QUEUE_SIZE).means(gateway.value()) == [None] * len(SERVICES)
     gateway.respond(gateway.send())
     gateway.finish()
 

@@ -3,13 +3,14 @@
 from collections import Counter
 
 import pytest
-from ai_load_balancer import local_counts
 from ai_load_balancer.local_counts import LocalCounts
 from ai_load_balancer.policies.decision import Rejected, Routed
 from ai_load_balancer.policies.global_least_request import choose
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from proxywasm import clock
 from proxywasm.enums import Status
+from proxywasm.errors import InternalFailure
 
 from .shared_data_host import SharedDataHost, shared_data_host
 
@@ -26,7 +27,7 @@ class Workers:
     def __init__(self, monkeypatch, number=2):
         self.host: SharedDataHost = shared_data_host(monkeypatch)
         self.now_ms = START_MS
-        monkeypatch.setattr(local_counts.clock, "now_ns", lambda: self.now_ms * 1_000_000)
+        monkeypatch.setattr(clock, "now_ns", lambda: self.now_ms * 1_000_000)
         self.workers = [self.new(i) for i in range(number)]
 
     def new(self, i):
@@ -38,9 +39,14 @@ class Workers:
 
     def seen(self, i, endpoints=ENDPOINTS):
         """What the i-th worker would decide by; nothing is counted."""
-        found = []
-        self.workers[i].take(endpoints, self.now_ms, lambda counts: found.append(list(counts)) or Rejected(0))
-        return found[-1]
+        seen = []
+
+        def look(counts):
+            seen.append(list(counts))
+            return Rejected(0)
+
+        self.workers[i].take(endpoints, self.now_ms, look)
+        return seen[-1]
 
     def tick(self, is_needed=True):
         for worker in self.workers:
@@ -177,7 +183,7 @@ def test_a_request_is_routed_even_if_the_board_cannot_be_read(two, monkeypatch):
     two.workers[0].add(ENDPOINTS[0])
 
     def refuse(_):
-        raise local_counts.HostError("proxy_get_shared_data", Status.INTERNAL_FAILURE)
+        raise InternalFailure("proxy_get_shared_data", Status.INTERNAL_FAILURE)
 
     monkeypatch.setattr(two.host, "get_shared_data", refuse)
     assert two.take(0) == Routed(ENDPOINTS[1], 1)
@@ -221,7 +227,7 @@ operations = st.lists(
 def test_after_any_history_the_board_says_what_is_in_flight(steps):
     with pytest.MonkeyPatch.context() as monkeypatch:
         all_of = Workers(monkeypatch, number=3)
-        held = [[], [], []]
+        held: list[list[str]] = [[], [], []]
         for what, i, number in steps:
             if what == "take":
                 held[i].append(all_of.take(i).endpoint)

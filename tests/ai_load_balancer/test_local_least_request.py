@@ -1,8 +1,9 @@
-"""global_least_request without Redis: counts in shared data, the endpoint in a header."""
+"""global_least_request on stock Envoy: counts in shared data, the endpoint in a header."""
 
 import pytest
-from ai_load_balancer.drivers.local_least_request import ENDPOINT_HEADER
-from ai_load_balancer.local_counts import decode, encode
+from ai_load_balancer.local_counts import FINGERPRINT_BYTES
+from ai_load_balancer.policies.count_board import CountBoard
+from ai_load_balancer.upstream import ENDPOINT_HEADER
 from proxywasm.enums import Status
 
 from host_sim import LoadError, SteppedSimulator
@@ -15,16 +16,16 @@ KEY = b"ailb:{route|llm}:in_flight"
 
 
 class Gateway:
-    def __init__(self, guest, max_request_count=0, **options):
+    def __init__(self, guest, max_request_count=0, lease_ttl_s=60, **options):
         config = {
             "lb_policy": "global_least_request",
             "endpoints": ENDPOINTS,
-            "lb_config": {"maxRequestCount": max_request_count},
+            "lb_config": {"maxRequestCount": max_request_count, "lease_ttl_s": lease_ttl_s},
         }
         self.sim = SteppedSimulator(guest, "envoy", config, clusters={CLUSTER: ENDPOINTS}, **options)
 
-    def send(self, headers=()):
-        stream = self.sim.open_stream()
+    def send(self, headers=(), worker=0):
+        stream = self.sim.open_stream(worker)
         stream.request_headers({**HEADERS, **dict(headers)}, end_of_stream=True)
         return stream
 
@@ -32,7 +33,11 @@ class Gateway:
         stream.response_headers({":status": "200"}, end_of_stream=True)
 
     def counts(self, key=KEY):
-        return decode(self.sim.gateway.shared.data.items(b"vm").get(key))
+        """What all workers have posted."""
+        value = self.sim.gateway.shared.data.items(b"vm").get(key, b"")
+        now_ms = self.sim.scheduler.realtime_ns() // 1_000_000
+        totals = CountBoard(len(ENDPOINTS)).totals(value[FINGERPRINT_BYTES:], now_ms)
+        return {endpoint: count for endpoint, count in zip(ENDPOINTS, totals, strict=True) if count}
 
     def counter(self, rung, outcome):
         name = f"ailb_decisions_total.policy.global_least_request.rung.{rung}.outcome.{outcome}"
@@ -138,13 +143,18 @@ def test_a_change_is_tried_again_when_a_rival_was_faster(gateway, monkeypatch):
     assert gateway.counts() == {}
 
 
-def test_when_rivals_are_always_faster_the_proxy_chooses_and_the_clients_header_is_gone(gateway, monkeypatch):
+def test_when_rivals_are_always_faster_the_request_is_routed_and_the_board_learns_of_it_later(gateway, monkeypatch):
+    stream = gateway.send()
     Rivals(gateway, monkeypatch, times=16)
-    stream = gateway.send({ENDPOINT_HEADER: ENDPOINTS[0]})
-    assert sent_header(gateway, stream) == []
-    assert gateway.counter("proxy", "shared_data_contended") == 1
-    assert gateway.counts() == {}
+    late = gateway.send({ENDPOINT_HEADER: "10.9.9.9:80"})
+    assert set(sent_header(gateway, late)) < set(ENDPOINTS) - {stream.endpoint.address}
+    assert gateway.counter("local", "routed") == 2
+    assert sum(gateway.counts().values()) == 1
+    gateway.sim.advance(1001)
+    assert gateway.counts() == {stream.endpoint.address: 1, late.endpoint.address: 1}
+    gateway.respond(late)
     gateway.respond(stream)
+    assert gateway.counts() == {}
 
 
 def test_a_count_that_could_not_be_given_back_goes_with_the_next_change(gateway, monkeypatch):
@@ -159,35 +169,52 @@ def test_a_count_that_could_not_be_given_back_goes_with_the_next_change(gateway,
     assert gateway.counts() == {}
 
 
-def test_counts_are_never_negative(gateway):
-    stream = gateway.send()
-    shared = gateway.sim.gateway.shared.data
-    shared.set(b"vm", KEY, b"", 0)  # lost
-    gateway.respond(stream)
+@pytest.mark.parametrize("value", [b"", b"\xff what is this"])
+def test_a_value_that_is_lost_or_not_ours_is_replaced(gateway, value):
+    streams = [gateway.send() for _ in range(3)]
+    gateway.sim.gateway.shared.data.set(b"vm", KEY, value, 0)
+    streams += [gateway.send() for _ in range(3)]
+    assert gateway.counts() == dict.fromkeys(ENDPOINTS, 2)
+    for stream in streams:
+        gateway.respond(stream)
     assert gateway.counts() == {}
 
 
-def test_a_value_that_is_not_ours_is_replaced(gateway):
-    gateway.sim.gateway.shared.data.set(b"vm", KEY, b"\xff what is this", 0)
-    stream = gateway.send()
-    assert sum(gateway.counts().values()) == 1
-    gateway.respond(stream)
+def test_workers_count_together(envoy_guest):
+    gateway = Gateway(envoy_guest, max_request_count=2, workers=2)
+    streams = [gateway.send(worker=i % 2) for i in range(6)]
+    assert gateway.counts() == dict.fromkeys(ENDPOINTS, 2)
+    for worker in (0, 1):
+        assert gateway.sim.observe(gateway.send(worker=worker)).status == 429
+    gateway.respond(streams.pop())
+    streams.append(gateway.send(worker=0))
+    for _ in range(200):
+        gateway.sim.advance(1000)
+    assert gateway.counts() == dict.fromkeys(ENDPOINTS, 2)  # renewed while the requests live
+    for stream in streams:
+        gateway.respond(stream)
+    assert gateway.counts() == {}
+    gateway.finish()
+
+
+def test_what_a_dead_worker_has_posted_expires(envoy_guest):
+    gateway = Gateway(envoy_guest, max_request_count=1, lease_ttl_s=3)
+    board = CountBoard(len(ENDPOINTS), 3000)
+    gateway.respond(gateway.send())
+    shared = gateway.sim.gateway.shared.data
+    value = shared.items(b"vm")[KEY]
+    now_ms = gateway.sim.scheduler.realtime_ns() // 1_000_000
+    posted = board.post(value[FINGERPRINT_BYTES:], b"the dead", (1, 1, 1), now_ms)
+    shared.set(b"vm", KEY, value[:FINGERPRINT_BYTES] + posted, 0)
+    assert gateway.sim.observe(gateway.send()).status == 429
+    gateway.sim.advance(3001)
+    streams = [gateway.send() for _ in range(3)]
+    assert gateway.sim.observe(gateway.send()).status == 429
+    for stream in streams:
+        gateway.respond(stream)
+    gateway.finish()
 
 
 def test_endpoints_are_required(envoy_guest):
     with pytest.raises(LoadError, match='endpoints: is required here: an array of "ip:port"'):
         SteppedSimulator(envoy_guest, "envoy", {"lb_policy": "global_least_request"})
-
-
-@pytest.mark.parametrize("counts", [{}, {"10.0.0.1:80": 3}, {"[::1]:80": 1, "10.0.0.1:80": 70_000}])
-def test_counts_survive_their_encoding(counts):
-    assert decode(encode(counts)) == counts
-
-
-def test_nothing_in_flight_takes_no_room():
-    assert encode({"10.0.0.1:80": 0}) == b""
-
-
-@pytest.mark.parametrize("value", [None, b"", b"a", b"a b", b"a 1 b", b"\xff\xfe", b"a 1.5"])
-def test_what_is_no_encoding_counts_nothing(value):
-    assert decode(value) == {}

@@ -1,6 +1,5 @@
 """endpoint_hash on a gateway with Redis: what is asked, and what becomes of the replies."""
 
-import json
 from collections import Counter
 
 import pytest
@@ -8,8 +7,6 @@ from ai_load_balancer.policies.endpoint_hash import EndpointHash
 from ai_load_balancer.scripts import ACQUIRE, ACQUIRE_BOUNDED, RELEASE, in_flight_keys
 
 from host_sim import RespError, SteppedRedis, SteppedSimulator
-
-from .test_cluster_drivers import built
 
 REDIS = "outbound|6379||redis.static"
 CLUSTER = "outbound|80||llm.dns"
@@ -25,12 +22,12 @@ def sha(script):
 
 
 class Gateway:
-    def __init__(self, load_factor=1.25):
+    def __init__(self, guest):
         self.redis = SteppedRedis()
-        config = json.dumps({"load_factor": load_factor, "redis": REDIS})
-        self.sim = SteppedSimulator(
-            built(), "higress", config, {CLUSTER: list(ENDPOINTS)}, {REDIS: self.redis}, route_name="route"
-        )
+        lb_config = {"serviceFQDN": "redis.static", "servicePort": 6379}
+        config = {"lb_policy": "endpoint_hash", "lb_config": lb_config}
+        clusters = {CLUSTER: list(ENDPOINTS)}
+        self.sim = SteppedSimulator(guest, "higress", config, clusters, {REDIS: self.redis}, route_name="route")
 
     def send(self, **headers):
         stream = self.sim.open_stream()
@@ -55,8 +52,8 @@ class Gateway:
 
 
 @pytest.fixture
-def gateway():
-    gateway = Gateway()
+def gateway(higress_guest):
+    gateway = Gateway(higress_guest)
     yield gateway
     gateway.finish()
 
@@ -67,7 +64,7 @@ def test_a_session_asks_for_its_endpoints_in_its_order(gateway):
     assert command[:3] == [b"EVALSHA", sha(ACQUIRE_BOUNDED), b"3"]
     assert command[3:6] == KEYS
     assert command[6:9] == [b"1", b"60000", b"1.25"]
-    assert tuple(part.decode() for part in command[10:]) == ORDER
+    assert tuple(part.decode() for part in command[12:]) == ORDER
     assert stream.endpoint.address == ORDER[0]
     assert gateway.end(stream)[1] == sha(RELEASE)
 
@@ -92,20 +89,32 @@ def test_without_a_session_the_least_loaded_is_asked_for_on_the_same_counts(gate
 
 
 @pytest.mark.parametrize("reply", [RespError("ERR no"), [4, 1], [1], b"x", None])
-def test_a_reply_that_cannot_be_used_does_not_hold_the_request(gateway, reply):
+def test_after_a_reply_that_cannot_be_used_the_gateway_prefers_the_same_endpoint(gateway, reply):
     stream = gateway.send(**{"x-mse-consumer": SESSION})
     gateway.reply(reply)
     assert not stream.paused
-    assert not gateway.sim.observe(stream).overridden
+    assert stream.endpoint.address == ORDER[0]
     assert gateway.reply(0)[1] == sha(RELEASE)
     stream.response_headers({":status": "200"}, end_of_stream=True)
+
+
+def test_the_gateways_own_choice_keeps_the_bound(gateway):
+    streams = []
+    for _ in range(5):
+        streams.append(gateway.send(**{"x-mse-consumer": SESSION}))
+        gateway.reply(RespError("ERR no"))
+        gateway.reply(0)  # the release
+    counts = Counter(stream.endpoint.address for stream in streams)
+    assert [counts[endpoint] for endpoint in ORDER] == [3, 2, 0]
+    for stream in streams:
+        stream.response_headers({":status": "200"}, end_of_stream=True)
 
 
 def test_sessions_spread(gateway):
     counts: Counter[bytes] = Counter()
     for i in range(300):
         stream = gateway.send(**{"x-mse-consumer": f"consumer-{i}"})
-        counts[gateway.reply([1, 1])[10]] += 1
+        counts[gateway.reply([1, 1])[12]] += 1
         gateway.end(stream)
     assert set(counts) == {endpoint.encode() for endpoint in ENDPOINTS}
     assert min(counts.values()) > 70

@@ -1,39 +1,29 @@
 """prefix_cache on a gateway with a real Redis: conversations return, nothing is left over, no request hangs."""
 
 import asyncio
-import functools
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from ai_load_balancer.scripts import LIVE_COUNTS, in_flight_keys
-from proxywasm_build.build import Request
-from proxywasm_build.cache import cached_build
-from proxywasm_build.targets import HIGRESS
 
 from host_sim import Fault, Raw, ScriptedRedis, Simulator
 from host_sim.codec import RespError
 
-ROOT = Path(__file__).parents[2]
 REDIS = "outbound|6379||redis.static"
 CLUSTER = "outbound|80||llm.dns"
 ENDPOINTS = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]
 KEYS = in_flight_keys(b"route", CLUSTER.encode())
-CONFIG = {"redis": REDIS, "block_ttl_ms": 1_800_000, "tenant_header": "x-tenant"}
+CONFIG = {
+    "lb_policy": "prefix_cache",
+    "lb_config": {"serviceFQDN": "redis.static", "servicePort": 6379, "tenant_header": "x-tenant"},
+}
 PATH = "/v1/chat/completions"
 JSON_BODY = {"content-type": "application/json"}
 
 
-@functools.cache
-def built() -> Path:
-    """The driver as a module of its own."""
-    sources = (ROOT / "tests" / "plugins", ROOT / "filter")
-    return cached_build(Request("prefix_cache:PrefixCache", HIGRESS, sources), ROOT / "build" / "test-plugins")
-
-
-def simulator(backend, **options):
-    return Simulator(built(), "higress", CONFIG, clusters={CLUSTER: ENDPOINTS}, redis={REDIS: backend}, **options)
+def simulator(guest, backend, **options):
+    return Simulator(guest, "higress", CONFIG, clusters={CLUSTER: ENDPOINTS}, redis={REDIS: backend}, **options)
 
 
 def conversation(*turns, model="m") -> bytes:
@@ -50,9 +40,9 @@ def blocks(database):
     return database.keys("ailb:{route|*}:prefix:*")
 
 
-def play(backend, scenario, **options):
+def play(guest, backend, scenario, **options):
     async def run():
-        async with simulator(backend, **options) as sim:
+        async with simulator(guest, backend, **options) as sim:
             await scenario(sim)
             await sim.settle()
             await sim.finish()
@@ -66,7 +56,7 @@ async def ask(sim, body, headers=JSON_BODY, **options):
     return exchange
 
 
-def test_conversations_return_to_the_endpoint_that_knows_them(redis_server, database):
+def test_conversations_return_to_the_endpoint_that_knows_them(higress_guest, redis_server, database):
     async def scenario(sim):
         firsts = [await ask(sim, conversation(f"question {i}")) for i in range(12)]
         assert len({first.endpoint for first in firsts}) > 1
@@ -78,11 +68,11 @@ def test_conversations_return_to_the_endpoint_that_knows_them(redis_server, data
             assert again.upstream_body == body
         assert len(blocks(database)) == 24
 
-    play(redis_server.url, scenario)
+    play(higress_guest, redis_server.url, scenario)
     assert in_flight(database) == {}
 
 
-def test_tenants_and_models_share_nothing(redis_server, database):
+def test_tenants_and_models_share_nothing(higress_guest, redis_server, database):
     async def scenario(sim):
         await ask(sim, conversation("hi"))
         await ask(sim, conversation("hi"), {**JSON_BODY, "x-tenant": "one"})
@@ -92,7 +82,7 @@ def test_tenants_and_models_share_nothing(redis_server, database):
         await ask(sim, conversation("hi"), {**JSON_BODY, "x-tenant": "two"})
         assert len(blocks(database)) == 4
 
-    play(redis_server.url, scenario)
+    play(higress_guest, redis_server.url, scenario)
 
 
 @pytest.mark.parametrize(
@@ -106,45 +96,48 @@ def test_tenants_and_models_share_nothing(redis_server, database):
         ({"connection": "upgrade", "upgrade": "WebSocket"}, conversation("hi")),
     ],
 )
-def test_without_a_prompt_the_counts_decide(redis_server, database, headers, body):
+def test_without_a_prompt_the_counts_decide(higress_guest, redis_server, database, headers, body):
     async def scenario(sim):
         exchanges = await asyncio.gather(*(ask(sim, body, headers) for _ in range(6)))
         assert all(exchange.overridden and exchange.upstream_body == body for exchange in exchanges)
         assert set(Counter(exchange.endpoint for exchange in exchanges)) == set(ENDPOINTS)
 
-    play(redis_server.url, scenario)
+    play(higress_guest, redis_server.url, scenario)
     assert blocks(database) == []
     assert in_flight(database) == {}
 
 
-def test_a_body_that_ends_with_trailers_is_read(redis_server, database):
+def test_a_body_that_ends_with_trailers_is_read(higress_guest, redis_server, database):
     async def scenario(sim):
         exchange = await ask(sim, conversation("hi"), trailers={"x-checksum": "7"})
         assert exchange.overridden
 
-    play(redis_server.url, scenario)
+    play(higress_guest, redis_server.url, scenario)
     assert len(blocks(database)) == 1
 
 
-def test_clients_that_go_away_leave_nothing(redis_server, database):
+def test_clients_that_go_away_leave_nothing(higress_guest, redis_server, database):
     async def scenario(sim):
         aborts = ["paused", "response", None] * 10
         await asyncio.gather(
             *(sim.request("POST", PATH, JSON_BODY, conversation("hi"), abort=abort) for abort in aborts)
         )
 
-    play(redis_server.url, scenario)
+    play(higress_guest, redis_server.url, scenario)
     assert in_flight(database) == {}
 
 
 @pytest.mark.parametrize(
     "answer", [Fault.DISCONNECT, RespError("ERR broken"), Raw(b"!\r\n"), [1, 1], [9, 1, 0], [1, 1, b"x"], "OK", None]
 )
-def test_whatever_redis_answers_the_request_goes_on(answer):
+def test_whatever_redis_answers_the_gateway_decides(higress_guest, answer):
     def script(command):
         return 1 if len(command) == 7 else answer  # the release
 
     async def scenario(sim):
-        await ask(sim, conversation("hi"))
+        first = await ask(sim, conversation("hi"))
+        again = [await ask(sim, conversation("hi", "answer", f"and {i}?")) for i in range(5)]
+        assert first.overridden
+        assert {exchange.endpoint for exchange in again} == {first.endpoint}
 
-    play(ScriptedRedis(script), scenario)
+    play(higress_guest, ScriptedRedis(script), scenario)

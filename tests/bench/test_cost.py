@@ -76,6 +76,8 @@ def test_every_policy_is_measured():
 def test_the_parts_are_the_whole(measured: dict[str, Cost]):
     cost = measured["higress/prefix_cache/1KB/3"]
     assert sum(cost.callbacks.values()) == pytest.approx(cost.instructions, rel=0.01)
+    assert cost.tick
+    assert "proxy_on_tick" not in cost.callbacks
     assert max(cost.callbacks, key=cost.callbacks.__getitem__) == "proxy_on_request_body"
     assert cost.most is not None
     assert cost.first is not None

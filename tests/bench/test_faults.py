@@ -34,7 +34,7 @@ def test_every_rule_holds_and_a_run_repeats_in_another_process() -> None:
     assert first == second
     assert sum(first.outcomes.values()) > REQUESTS
     assert first.outcomes["chosen 200 complete"] > REQUESTS / 4
-    assert first.outcomes["proxy 200 complete"] > 0
+    assert first.outcomes["proxy 200 complete"] == 0  # without Redis, the gateway's own counts decide
     assert first.faults["redis outage"] > 2
     assert first.faults["redis lost its data"] > 1
 

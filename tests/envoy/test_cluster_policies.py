@@ -24,17 +24,17 @@ CLUSTER_HEADER = "x-higress-target-cluster"
 HASH_HEADER = "x-mse-consumer"
 NAMES = ["a", "b", "c"]  # of the clusters and of their only endpoints
 WEIGHTS = {"a": 50, "b": 30, "c": 20}
-HASH = {
+HASH: dict[str, object] = {
     "lb_type": "cluster",
     "lb_policy": "cluster_hash",
     "lb_config": {"clusters": [{"cluster": name, "weight": weight} for name, weight in WEIGHTS.items()]},
 }
-METRICS = {
+METRICS: dict[str, object] = {
     "lb_type": "cluster",
     "lb_policy": "cluster_metrics",
     "lb_config": {"mode": "LeastBusy", "service_list": NAMES},
 }
-CONFIGURATIONS = {
+CONFIGURATIONS: dict[str, dict[str, object]] = {
     "hash": HASH,
     "metrics": METRICS,
     # A rule by the route's name: the filter asks Envoy for the route before it sets the header.

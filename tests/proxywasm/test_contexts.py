@@ -183,3 +183,29 @@ def test_the_random_generator_is_seeded_with_the_first_root_and_only_then(sdk, h
     host.call("on_context_create", 1, 0)
     host.call("on_context_create", 2, 0)
     assert seeds == [()]
+
+
+def test_a_root_acts_on_a_stream_by_making_it_current(sdk, host):
+    class Request(sdk.HttpContext):
+        pass
+
+    class Root(sdk.RootContext):
+        http_context = Request
+
+        def on_tick(self):
+            for context_id in (3, 2):
+                sdk.contexts.live[context_id].make_current()
+                sdk.continue_request()
+
+    sdk.vm.start(Root, "higress")
+    host.call("on_context_create", 1, 0)
+    host.call("on_context_create", 2, 1)
+    host.call("on_context_create", 3, 1)
+    host.call("on_tick", 1)
+    names = ("set_effective_context", "continue_stream")
+    assert [call[:2] for call in host.calls if call[0] in names] == [
+        ("set_effective_context", 3),
+        ("continue_stream", 0),
+        ("set_effective_context", 2),
+        ("continue_stream", 0),
+    ]

@@ -54,7 +54,8 @@ class ClusterMetricsRequest(HttpContext):
         return None
 
     def on_response_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
-        self._verdict = verdict(self.response_headers.get(":status"))
+        status = self.response_headers.get(":status")
+        self._verdict = Verdict.SUCCESS if status == "200" else verdict(status)
         return None
 
     def on_done(self) -> bool | None:

@@ -41,8 +41,6 @@ def verdict(status: str | None) -> Verdict:
 
     Where a service cannot be reached the proxy itself answers with a 5xx, so no response means that the client left.
     """
-    if status == "200":
-        return Verdict.SUCCESS
     if status is None:
         return Verdict.ABORTED
     return Verdict.SUCCESS if len(status) == 3 and status[0] == "2" else Verdict.FAILURE

@@ -22,12 +22,12 @@ class RecentPicks:
 
     def is_at_limit(self, value: bytes, position: int) -> bool:
         """Whether the service's share of the picks has reached the limit."""
-        return value.count(position, 0, self._window) >= self._room(value)
+        window, count = self._window, value.count
+        return count(position, 0, window) >= self._rate_limit * (window - count(NOBODY, 0, window))
 
     def below_limit(self, value: bytes) -> Sequence[int] | None:
         """The positions of all services below the limit; None if none is, and then all may be picked."""
-        room = self._room(value)
-        return [i for i in self._positions if value.count(i, 0, self._window) < room] or None
+        return [position for position in self._positions if not self.is_at_limit(value, position)] or None
 
     def with_pick(self, value: bytes, position: int) -> bytes:
         """The value with one more pick; the oldest is forgotten."""
@@ -37,6 +37,3 @@ class RecentPicks:
     def share(self, value: bytes, position: int) -> float:
         """The service's share of the picks, 0..1."""
         return value.count(position, 0, self._window) / (self._window - value.count(NOBODY, 0, self._window) or 1)
-
-    def _room(self, value: bytes) -> float:
-        return self._rate_limit * (self._window - value.count(NOBODY, 0, self._window))
