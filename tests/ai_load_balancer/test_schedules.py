@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 
 import pytest
+from ai_load_balancer.scripts import RELEASE
 
 from bench.faults import BrokenRule
 from bench.faults.cases import CASES, ROUTE, Case
@@ -53,7 +54,7 @@ def test_a_mistake_is_found(mistake: Callable[[Load], None], case: Case, rule: s
 
 
 def live_after_a_renewal(guest: GuestSource) -> dict[str, int]:
-    """The counts when a client has left while the reply to a renewal was on its way, from a Redis without scripts."""
+    """The counts when a client left while the reply to a renewal was on its way; Redis did not know the script."""
     scheduler = ManualScheduler()
     memory = WatchedRedis(scheduler.realtime_ns)
     leases = RedisView(memory, LEAST.keys)
@@ -72,6 +73,7 @@ def live_after_a_renewal(guest: GuestSource) -> dict[str, int]:
         request = sim.send(Client())
         sim.run(lambda: bool(leases.live_counts()))
         memory.scripts.flush()
+        memory.scripts.load(str(RELEASE.by_source[1]).encode())
         sim.run(lambda: any(name in RENEW_COMMANDS for name in seen))
         request.leave()
         sim.settle()
