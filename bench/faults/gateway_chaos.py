@@ -14,7 +14,7 @@ from ..requests import CLUSTER
 from .cases import ENDPOINTS, Case
 
 ENDPOINT_CHANGE_EVERY_MS = 300.0
-CONFIGURATION_CHANGE_EVERY_MS = 4_000.0
+CONFIGURATION_CHANGE_EVERY_MS = 3_000.0
 DEATH_EVERY_MS = 7_000.0
 LIFE_MS_MIN = 6_000.0  # longer than Higress waits between two new VMs
 

@@ -44,10 +44,10 @@ def test_every_rule_holds_and_a_run_repeats_in_another_process(name: str) -> Non
     assert report.decisions[f"{case.rung} routed"] > REQUESTS / 4
     assert {name for name in report.decisions if name.startswith("proxy ")} <= {"proxy incomplete"}
     assert report.faults["a VM died"] > 0
-    assert report.faults["the configuration changed"] > 1
+    assert report.faults["the configuration changed"] > 0
     if case.target == "higress":
         assert report.decisions["local routed"] > 0
-        assert report.faults["redis outage"] > 1
+        assert report.faults["redis outage"] > 0
         assert report.faults["redis lost its data"] > 0
 
 
