@@ -1,4 +1,4 @@
-"""A gateway with one of the policies that hold leases, a real Redis, and endpoints that answer when they are told to."""
+"""A gateway with one of the policies that hold leases, a real Redis, and endpoints that answer when told to."""
 
 import asyncio
 import json

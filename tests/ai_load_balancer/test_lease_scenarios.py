@@ -59,7 +59,7 @@ def test_clients_that_go_away_at_any_stage_leave_nothing(higress_guest, policy, 
         async with bench.running(redis_server.url):
             await asyncio.gather(*(bench.ask(abort="paused") for _ in range(8)))  # as soon as they are held
             await bench.sim.settle()
-            database.client_pause(60_000)
+            database.client_pause(60_000, all=False)
             waiting = [asyncio.get_running_loop().create_task(bench.ask()) for _ in range(8)]
             await until(lambda: bench.sim.deployment.pending_calls == 8)
             for task in waiting:
@@ -112,7 +112,7 @@ def test_a_slow_redis_costs_a_request_its_budget_and_no_more(higress_guest, poli
     async def scenario():
         bench = LeaseBench(higress_guest, policy)
         async with bench.running(redis_server.url):
-            database.client_pause(60_000)
+            database.client_pause(60_000, all=False)
             try:
                 tasks = await bench.start(3)
             finally:
@@ -123,7 +123,8 @@ def test_a_slow_redis_costs_a_request_its_budget_and_no_more(higress_guest, poli
             await bench.start()
             assert bench.decisions("redis") == 1
             bench.gate.set()
-            assert all((await task).overridden for task in tasks)
+            for task in tasks:
+                assert (await task).overridden
         assert live_counts(database) == stored_counts(database) == {}
 
     play(scenario)
@@ -277,6 +278,7 @@ class TestPrefixes:
             async with bench.running(redis_server.url):
                 bench.gate.set()
                 owner = (await bench.ask("a prompt")).endpoint
+                assert owner is not None
                 bench.statuses[owner] = 503
                 found = [(await bench.ask("a prompt")).endpoint for _ in range(OWNER_FAILURES + 5)]
                 assert found[:OWNER_FAILURES] == [owner] * OWNER_FAILURES
