@@ -1,8 +1,8 @@
 """The endpoints of a request's cluster, and how a request is sent to one of them: what the two targets do differently.
 
 Higress lists the hosts of the cluster and takes an override. Stock Envoy knows neither: the endpoints come from the
-configuration, and its override_host load balancing reads a request header. Clients can send that header too, so it is
-replaced or removed, always.
+configuration or its admin interface, and its override_host load balancing reads a request header. Clients can send that
+header too, so it is replaced or removed, always.
 """
 
 from typing import Protocol
@@ -10,14 +10,22 @@ from typing import Protocol
 from proxywasm import HttpContext, capabilities, higress
 from proxywasm.enums import HeaderAction
 
+from .admin_endpoints import INTERVAL_MS, AdminEndpoints
 from .upstream_hosts import UpstreamHosts
 
 ENDPOINT_HEADER = "x-gateway-destination-endpoint"
+NO_TICK_PERIOD_MS = 60_000  # of an upstream that has nothing to look after
 
 
 class Upstream(Protocol):
     hold_request: int
     """What on_request_headers returns to hold a request until it is continued."""
+
+    tick_period_ms: int
+    """How often `on_tick` is wanted."""
+
+    def cluster(self) -> bytes | None:
+        """The cluster of the current request; None if the gateway does not tell and must."""
 
     def scope(self) -> tuple[bytes, bytes] | None:
         """Route and cluster of the current request; None if the gateway does not tell."""
@@ -34,12 +42,18 @@ class Upstream(Protocol):
     def send_anywhere(self, context: HttpContext) -> None:
         """The proxy's own balancing chooses."""
 
+    def on_tick(self, now_ms: int) -> None: ...
+
 
 class HigressUpstream:
     hold_request = capabilities.HIGRESS.hold_request
+    tick_period_ms = NO_TICK_PERIOD_MS
 
     def __init__(self) -> None:
         self._hosts = UpstreamHosts()
+
+    def cluster(self) -> bytes | None:
+        return _higress_cluster() or None
 
     def scope(self) -> tuple[bytes, bytes] | None:
         route, cluster = _higress_route(), _higress_cluster()
@@ -54,14 +68,23 @@ class HigressUpstream:
     def send_anywhere(self, context: HttpContext) -> None:
         pass
 
+    def on_tick(self, now_ms: int) -> None:
+        pass
+
 
 class EnvoyUpstream:
-    """`endpoints` are those of the configuration."""
+    """`endpoints` are those of the configuration; those that `admin` tells, if it is asked, replace them."""
 
     hold_request = int(HeaderAction.STOP_ITERATION)
 
-    def __init__(self, endpoints: tuple[str, ...]) -> None:
+    def __init__(self, endpoints: tuple[str, ...], admin: AdminEndpoints | None = None) -> None:
         self._endpoints = tuple(sorted(endpoints))
+        self._admin = admin
+        self._see_admin()
+        self.tick_period_ms = INTERVAL_MS if admin is not None else NO_TICK_PERIOD_MS
+
+    def cluster(self) -> bytes | None:
+        return _envoy_cluster() or b""
 
     def scope(self) -> tuple[bytes, bytes] | None:
         # Stock Envoy's routes often have no name, and the counts can do without.
@@ -75,6 +98,15 @@ class EnvoyUpstream:
 
     def send_anywhere(self, context: HttpContext) -> None:
         context.request_headers.remove(ENDPOINT_HEADER)
+
+    def on_tick(self, now_ms: int) -> None:
+        if self._admin is not None:
+            self._admin.on_tick(now_ms)
+            self._see_admin()
+
+    def _see_admin(self) -> None:
+        if self._admin is not None and self._admin.endpoints is not None:
+            self._endpoints = self._admin.endpoints
 
 
 _higress_route = capabilities.HIGRESS.route_name.get

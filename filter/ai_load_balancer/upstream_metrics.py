@@ -11,8 +11,11 @@ from struct import error as StructError
 from struct import unpack_from
 from typing import NamedTuple
 
+from proxywasm import higress
+
 from .policies.endpoint_metrics import Endpoint, View
 from .policies.metrics_text import JSON_LINE_END, LINE_END, Metrics
+from .upstream import NO_TICK_PERIOD_MS
 from .upstream_hosts import MAX_CLUSTERS
 
 _HEALTHY = b'"health_status":"Healthy"'
@@ -95,6 +98,21 @@ class UpstreamMetrics:
                 return metrics
         text = _parsed(description).get("metrics")
         return self._read(text.encode("utf-8", "surrogatepass"), LINE_END) if isinstance(text, str) and text else None
+
+
+class HostViews:
+    """The metrics that the host's health checks have stored."""
+
+    tick_period_ms = NO_TICK_PERIOD_MS
+
+    def __init__(self, read: ReadMetrics) -> None:
+        self._metrics = UpstreamMetrics(read)
+
+    def view(self, cluster: bytes, now_ms: float) -> View:
+        return self._metrics.view(cluster, higress.upstream_hosts(), now_ms)
+
+    def on_tick(self, now_ms: int) -> None:
+        pass
 
 
 def _dated(endpoint: Endpoint | None, before: _Seen | None, is_first: bool, now_ms: float) -> Endpoint | None:

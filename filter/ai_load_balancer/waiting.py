@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
+MAX_BODY_WAIT_MS = 1_000  # for the first part of a body
+
 
 class Held(Protocol):
     context_id: int

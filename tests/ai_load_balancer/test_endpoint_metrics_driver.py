@@ -1,46 +1,27 @@
-"""endpoint_metrics on a gateway: where requests go, what is read of them, and that nothing stops them."""
+"""endpoint_metrics on Higress: where requests go, what is read of them, and that nothing stops them."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from proxywasm.enums import Status
-from proxywasm_build.build import Request
-from proxywasm_build.cache import cached_build
-from proxywasm_build.targets import HIGRESS
 
 from bench.engine_texts import triton, vllm
-from host_sim import SteppedSimulator
-from host_sim.cluster import Endpoint
+from host_sim import Endpoint, SteppedSimulator
 from host_sim.errors import HostCallError
-from host_sim.gateway import Plugin
-from host_sim.guest import GuestFactory
-from host_sim.setup import configuration_bytes, finish_vm, guest_factory
-from host_sim.vm import Vm
 
-ROOT = Path(__file__).parents[2]
 CLUSTER = "outbound|80||llm.dns"
 ADDRESSES = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]
 HEADERS = {":method": "POST", ":path": "/v1/chat/completions", ":authority": "llm", "content-type": "application/json"}
 CALM = [vllm(waiting=4), vllm(waiting=0), vllm(waiting=4)]
 
 
-@pytest.fixture(scope="module")
-def guest() -> GuestFactory:
-    """The driver as a module of its own, compiled once."""
-    sources = (ROOT / "tests" / "plugins", ROOT / "filter")
-    request = Request("endpoint_policy:EndpointPolicy", HIGRESS, sources)
-    return guest_factory(cached_build(request, ROOT / "build" / "test-plugins"))
-
-
 class Gateway:
-    def __init__(self, guest, texts: Sequence[str | None] = CALM, **config):
-        self.guest = guest
-        self.config = config
-        self.sim = SteppedSimulator(guest, "higress", config, clusters={CLUSTER: ()}, log_level=2)
+    def __init__(self, guest, texts: Sequence[str | None] = CALM, workers=None, **lb_config):
+        config = {"lb_policy": "endpoint_metrics", "lb_config": lb_config}
+        self.sim = SteppedSimulator(guest, "higress", config, clusters={CLUSTER: ()}, log_level=2, workers=workers)
         self.scrape(texts)
-        self.workers = [self.sim.vm]
 
     def scrape(self, texts):
         """The host's health checks have stored these texts; None is an endpoint that is not healthy."""
@@ -49,14 +30,9 @@ class Gateway:
             for address, text in zip(ADDRESSES, texts, strict=True)
         ]
 
-    def add_worker(self):
-        vm = Vm(self.guest, "higress", Plugin(configuration_bytes(self.config)), self.sim.gateway)
-        vm.start()
-        self.workers.append(vm)
-
     def send(self, *chunks, worker=0, trailers=None, **headers):
         """A request with a body of these chunks; it is done unless it is paused."""
-        stream = self.workers[worker].open_stream()
+        stream = self.sim.open_stream(worker)
         stream.request_headers({**HEADERS, **headers}, end_of_stream=not chunks)
         for i, chunk in enumerate(chunks, 1):
             stream.request_body(chunk, end_of_stream=i == len(chunks) and trailers is None)
@@ -78,27 +54,24 @@ class Gateway:
             self.respond(stream, status)
         return counts
 
-    def counter(self, rung, outcome):
-        name = f"ailb_decisions_total.policy.endpoint_metrics.rung.{rung}.outcome.{outcome}"
+    def metric(self, name):
         return self.sim.gateway.shared.metrics.values().get(name, 0)
 
+    def counter(self, rung, outcome):
+        return self.metric(f"ailb_decisions_total.policy.endpoint_metrics.rung.{rung}.outcome.{outcome}")
+
     def finish(self):
-        try:
-            assert "proxywasm_exceptions" not in self.sim.gateway.shared.metrics.values()
-            for worker in self.workers:
-                finish_vm(worker)
-        finally:
-            for worker in self.workers[1:]:
-                worker.close()
-            self.sim.close()
+        assert self.metric("proxywasm_exceptions") == 0
+        assert self.metric("ailb_in_flight.policy.endpoint_metrics") == 0
+        self.sim.finish()
 
 
 @pytest.fixture
-def make(guest):
+def make(higress_guest):
     gateways = []
 
     def make(*arguments, **config):
-        gateways.append(Gateway(guest, *arguments, **config))
+        gateways.append(Gateway(higress_guest, *arguments, **config))
         return gateways[-1]
 
     yield make
@@ -132,8 +105,7 @@ def test_engines_may_differ(make):
 
 
 def test_workers_count_each_others_requests(make):
-    gateway = make([vllm(waiting=0)] * 3)
-    gateway.add_worker()
+    gateway = make([vllm(waiting=0)] * 3, workers=2)
     counts: Counter[int] = Counter()
     for step in range(30):
         counts += gateway.reached(1, worker=step % 2)
@@ -231,7 +203,7 @@ def test_a_client_that_goes_away_and_an_answer_of_404_are_no_failures(make):
 @pytest.mark.parametrize("texts", [["", "up 1", "<html>"], [None, None, None]])
 def test_without_any_metrics_the_proxy_balances(make, texts):
     gateway = make(texts)
-    stream = gateway.workers[0].open_stream()
+    stream = gateway.sim.open_stream()
     stream.request_headers(HEADERS, end_of_stream=True)
     assert not stream.overridden
     assert not stream.paused
@@ -267,10 +239,100 @@ def test_a_request_is_routed_although_other_workers_are_always_faster(make, monk
         stream = gateway.send()
         assert stream.endpoint.address == ADDRESSES[1]
         gateway.respond(stream, 500)
-    assert gateway.counter("metrics", "shared_data_contended") == 1
+    assert gateway.counter("metrics", "routed") == 1
+    assert gateway.metric("ailb_fallbacks_total.policy.endpoint_metrics.rung.metrics.reason.shared_data_contended") == 1
 
 
 def test_routes_of_a_cluster_share_their_loads_and_the_key_has_one_scope(make):
     gateway = make()
     gateway.reached(1)
     assert set(gateway.sim.gateway.shared.data.items(b"vm")) == {b"ailb:{outbound|80||llm.dns}:endpoint_loads:"}
+
+
+def test_requests_in_flight_are_told(make):
+    gateway = make()
+    streams = [gateway.send() for _ in range(3)]
+    assert gateway.metric("ailb_in_flight.policy.endpoint_metrics") == 3
+    streams[0].abort()
+    gateway.respond(streams[1], 503)
+    gateway.respond(streams[2])
+    assert gateway.metric("ailb_in_flight.policy.endpoint_metrics") == 0
+
+
+def decisions(gateway, stream):
+    """What the log tells of a request's decision."""
+    lines = [record.message for record in gateway.sim.observe(stream).logs if "decision {" in record.message]
+    return [json.loads(line.partition("decision ")[2]) for line in lines]
+
+
+def test_a_decision_is_explained(make):
+    gateway = make(
+        [vllm(waiting=0, kv_usage=0.5), vllm(waiting=9, loras=["sql"], max_lora=1), ""],
+        decision_log=True,
+        decision_header="x-decision",
+    )
+    gateway.sim.advance(300)
+    stream = gateway.send(b'{"model":"sql"}')
+    gateway.respond(stream)
+    [line] = decisions(gateway, stream)
+    assert line == {
+        "policy": "endpoint_metrics",
+        "rung": "metrics",
+        "outcome": "routed",
+        "chosen": ADDRESSES[1],
+        "age_ms": 0,
+        "limited": 0,
+        "of": 3,
+        "candidates": {
+            ADDRESSES[0]: {"queue": 0, "kv_usage": 0.5, "lora_active": 0, "lora_room": 0},
+            ADDRESSES[1]: {"queue": 9, "kv_usage": 0.25, "lora_active": 1, "lora_room": 0},
+            ADDRESSES[2]: {},
+        },
+    }
+    told = gateway.sim.observe(stream).header("x-decision")
+    assert told == f"policy=endpoint_metrics; rung=metrics; outcome=routed; chosen={ADDRESSES[1]}; age_ms=0; limited=0"
+
+
+def test_an_explanation_tells_the_age_of_the_metrics_and_reduced_capacities(make):
+    gateway = make([vllm(waiting=0), None, None], decision_log=True)
+    for _ in range(30):
+        gateway.reached(1, status=503)
+    gateway.sim.advance(2_000)
+    stream = gateway.send()
+    gateway.respond(stream)
+    [line] = decisions(gateway, stream)
+    assert line["age_ms"] == 2_000
+    assert 0 < line["candidates"][ADDRESSES[0]]["capacity"] < 0.5
+
+
+def test_an_explanation_of_least_tells_the_metric(make):
+    metric = "vllm:kv_cache_usage_perc"
+    gateway = make(
+        [vllm(kv_usage=usage) for usage in (0.3, 0.5, 0.9)],
+        metric_policy="least",
+        target_metric=metric,
+        decision_log=True,
+    )
+    stream = gateway.send()
+    gateway.respond(stream)
+    [line] = decisions(gateway, stream)
+    assert line["candidates"] == {
+        ADDRESSES[0]: {"target": 0.3},
+        ADDRESSES[1]: {"target": 0.5},
+        ADDRESSES[2]: {"target": 0.9},
+    }
+
+
+def test_that_nothing_was_chosen_is_explained(make):
+    gateway = make([None, None, None], decision_log=True, decision_header="x-decision")
+    stream = gateway.sim.open_stream()
+    stream.request_headers(HEADERS, end_of_stream=True)
+    [line] = decisions(gateway, stream)
+    assert (line["rung"], line["outcome"], line["chosen"], line["candidates"]) == ("proxy", "no_metrics", "", {})
+
+
+def test_without_an_explainer_nothing_is_explained(make):
+    gateway = make()
+    stream = gateway.send()
+    gateway.respond(stream)
+    assert decisions(gateway, stream) == []

@@ -9,6 +9,7 @@ from aiohttp import web
 WAIT_TIMEOUT_S = 20.0
 BODY_BYTES_MAX = 64 * 1024 * 1024
 NAME_HEADER = "x-upstream"
+METRICS_PATH = "/metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,18 @@ class Received:
 
 @dataclass(slots=True)
 class Upstream:
-    """One server on a free loopback port. A held reply has sent its headers and first event, and waits for release."""
+    """One server on a free loopback port. A held reply has sent its headers and first event, and waits for release.
+
+    With `metrics`, METRICS_PATH is answered by it, given how often it was asked before; that is not recorded.
+    """
 
     name: str
     changed: asyncio.Condition
     address: str = ""
     in_flight: int = 0
     received: list[Received] = field(default_factory=list)
+    metrics: Callable[[int], str] | None = None
+    scrapes: int = 0
     _open: asyncio.Event = field(default_factory=asyncio.Event)
     _runner: web.AppRunner | None = None
 
@@ -58,6 +64,9 @@ class Upstream:
         self._open.set()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if self.metrics is not None and request.path == METRICS_PATH:
+            self.scrapes += 1
+            return web.Response(text=self.metrics(self.scrapes - 1))
         await self._count(+1)
         try:
             body = await request.read()

@@ -22,7 +22,7 @@ class Balanced(HttpContext):
         self.lease = f"{self.root.name}-{next(self.root.numbers)}"
         self.root.held[self.lease] = ENDPOINTS[0]
         lease = (self.lease, getrandbits(31), *self.root.candidates)
-        command = (*ACQUIRE.by_sha, *KEYS, 1, LEASE_TTL_MS, 0, 0, "", *lease)
+        command: tuple[str | bytes | int, ...] = (*ACQUIRE.by_sha, *KEYS, 1, LEASE_TTL_MS, 0, 0, "", *lease)
         self.root.client.call(self, command, self.on_reply, self.on_reply, ACQUIRE)
         return capabilities.HIGRESS.hold_request
 

@@ -4,6 +4,7 @@ from .document import Config, parse
 from .policies import (
     ClusterHashConfig,
     ClusterMetricsConfig,
+    EndpointConfig,
     EndpointHashConfig,
     EndpointMetricsConfig,
     ExplainedConfig,
@@ -21,6 +22,7 @@ __all__ = [
     "ClusterMetricsConfig",
     "Config",
     "ConfigError",
+    "EndpointConfig",
     "EndpointHashConfig",
     "EndpointMetricsConfig",
     "ExplainedConfig",

@@ -56,14 +56,21 @@ class ExplainedConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseConfig(ExplainedConfig):
-    """A policy that counts requests in flight.
+class EndpointConfig(ExplainedConfig):
+    """A policy that chooses an endpoint. What is here is for gateways that do not list a cluster's endpoints."""
 
-    `redis` is there on the targets that have it, `endpoints` on those that do not.
-    """
+    endpoints: tuple[str, ...]
+    upstream_cluster: str = text("upstream_cluster", "stock Envoy: the cluster of the endpoints", "")
+    admin_cluster: str = text(
+        "admin_cluster", "stock Envoy: the cluster of its admin interface, which is asked for the endpoints", ""
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseConfig(EndpointConfig):
+    """A policy that counts requests in flight. `redis` is there on the targets that have it."""
 
     redis: RedisConfig | None
-    endpoints: tuple[str, ...]
     lease_ttl_s: int = integer(
         "lease_ttl_s", "seconds after which the requests of a gateway that died count no longer", 3, 3600, 60
     )
@@ -98,13 +105,17 @@ class PrefixCacheConfig(LeaseConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointMetricsConfig(ExplainedConfig):
+class EndpointMetricsConfig(EndpointConfig):
     """endpoint_metrics, once called metrics_based."""
 
     metric_policy: str = choice("metric_policy", "how metrics decide", ("default", "least", "most"), "default")
     target_metric: str = text("target_metric", "the metric of least and most, required there", "")
     rate_limit: float = number("rate_limit", "the largest share of the last 100 picks for one endpoint", 0, 1, 1.0)
     slow_start_s: float = number("slow_start_s", SLOW_START, 0, 3600, 0.0)
+    scrape_interval_ms: int = integer(
+        "scrape_interval_ms", "stock Envoy: ms between two scrapes of an endpoint", 200, 60_000, 1000
+    )
+    metrics_path: str = text("metrics_path", "stock Envoy: the path of the metrics", "/metrics")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

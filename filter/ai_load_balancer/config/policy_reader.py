@@ -40,8 +40,6 @@ def read_policy(top: ConfigReader, has_redis: bool) -> PolicyConfig:
     elif (name in CLUSTER_POLICIES) != (lb_type == "cluster"):
         kind, article = ("cluster", "a") if name in CLUSTER_POLICIES else ("endpoint", "an")
         top.error("lb_type", f"{found} chooses {article} {kind}: expected {kind}, found {shown(lb_type)}")
-    if not has_redis and name == "endpoint_metrics":
-        top.error("lb_policy", f"{found} needs a gateway with endpoint lists (Higress)")
     reader = top.section("lb_config")
     config = _READERS[POLICIES[str(name)]](top, reader, has_redis)
     reader.finish()
@@ -66,14 +64,17 @@ def _endpoint_hash(top: ConfigReader, reader: ConfigReader, has_redis: bool) -> 
 def _with_leases(config_class: type[C], top: ConfigReader, reader: ConfigReader, has_redis: bool) -> C:
     """A configuration with Redis, or with endpoints where there is none."""
     if has_redis:
-        top.ignore("endpoints")
-        return read(config_class, reader, redis=read(RedisConfig, reader), endpoints=())
-    reader.ignore(*_REDIS_KEYS)
-    return read(config_class, reader, redis=None, endpoints=_endpoints(top))
+        redis = read(RedisConfig, reader)
+    else:
+        redis = None
+        reader.ignore(*_REDIS_KEYS)
+    return read(config_class, reader, redis=redis, endpoints=_endpoints(top, reader, has_redis))
 
 
 def _endpoint_metrics(top: ConfigReader, reader: ConfigReader, has_redis: bool) -> EndpointMetricsConfig:
-    config = read(EndpointMetricsConfig, reader)
+    config = read(EndpointMetricsConfig, reader, endpoints=_endpoints(top, reader, has_redis, is_scraped=True))
+    if not config.metrics_path.startswith("/"):
+        reader.error("metrics_path", f"expected a path that begins with /, found {shown(config.metrics_path)}")
     if config.metric_policy != "default" and not config.target_metric:
         reader.error("target_metric", f"is required by metric_policy {config.metric_policy}")
     return config
@@ -134,8 +135,16 @@ def _clusters(reader: ConfigReader) -> tuple[tuple[str, int], ...]:
     return tuple(clusters)
 
 
-def _endpoints(top: ConfigReader) -> tuple[str, ...]:
+def _endpoints(top: ConfigReader, reader: ConfigReader, has_list: bool, is_scraped: bool = False) -> tuple[str, ...]:
+    """Those of a gateway that has no list of its own; optional if its admin interface has one."""
     value = top.raw("endpoints")
+    if has_list:
+        return ()
+    has_admin = bool(reader.raw("admin_cluster"))
+    if (has_admin or is_scraped) and not reader.raw("upstream_cluster"):
+        reader.error("upstream_cluster", "is required here: the name of the endpoints' cluster")
+    if has_admin and value is None:
+        return ()
     if not isinstance(value, list) or not value:
         top.error("endpoints", f'is required here: an array of "ip:port", found {shown(value)}')
         return ()

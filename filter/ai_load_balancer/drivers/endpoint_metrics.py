@@ -1,25 +1,29 @@
-"""endpoint_metrics on Higress: decided from what the host's health checks scraped, without a callout.
+"""endpoint_metrics at work: decided from what is known of the engines, without a callout of the request's own.
 
 Where the request's model makes no difference, the headers decide and no body is read. Whatever goes wrong, the request
-continues without an override, on the proxy's own balancing.
+continues, on the proxy's own balancing.
 """
 
 import logging
 from contextlib import suppress
 from random import getrandbits
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from proxywasm import Counter, HostError, HttpContext, capabilities, clock, higress, shared_data
+from proxywasm import HostError, HttpContext, clock, continue_request, shared_data
 from proxywasm.enums import DataAction, HeaderAction
 from proxywasm.errors import CasMismatch
 
+from ..explanation import Explainer, Explanation
 from ..log_prefix import log_prefix
 from ..policies.endpoint_loads import EndpointLoads
-from ..policies.endpoint_metrics import Choice, EndpointMetrics, View, is_failure
+from ..policies.endpoint_metrics import Choice, EndpointMetrics, View
+from ..policies.handicaps import is_failure
 from ..policies.request_model import model_of
 from ..readable_body import has_readable_body
-from ..upstream_metrics import UpstreamMetrics
-from .driver import SLOW_TICK_PERIOD_MS, bound
+from ..telemetry import METRICS, PROXY, ROUTED, Telemetry
+from ..upstream import Upstream
+from ..waiting import MAX_BODY_WAIT_MS, Waiting
+from .driver import bound
 
 if TYPE_CHECKING:
     from ..plugin import AiLoadBalancer
@@ -28,21 +32,22 @@ RANDOM_BITS = 31
 _AWAIT_BODY = int(HeaderAction.STOP_ITERATION)
 _AWAIT_MORE = int(DataAction.STOP_ITERATION_AND_BUFFER)
 
-
-def _counter(rung: str, outcome: str) -> Counter:
-    return Counter(f"ailb_decisions_total.policy.endpoint_metrics.rung.{rung}.outcome.{outcome}")
-
-
-_ROUTED = _counter("metrics", "routed")
-_UNCOUNTED = _counter("metrics", "shared_data_contended")  # routed too, without being added to the load
-_NO_METRICS = _counter("proxy", "no_metrics")
-_NO_CLUSTER = _counter("proxy", "no_cluster")
-_OVERRIDE_REFUSED = _counter("proxy", "override_refused")
-_HOST_ERROR = _counter("proxy", "host_error")
-
-_cluster_name = capabilities.HIGRESS.cluster_name.get
+_TELEMETRY = Telemetry("endpoint_metrics")
+_ROUTED = _TELEMETRY.decisions(METRICS, ROUTED)
 
 _logger = logging.getLogger(__name__)
+
+
+class Views(Protocol):
+    """Where the metrics come from."""
+
+    tick_period_ms: int
+    """How often `on_tick` is wanted."""
+
+    def view(self, cluster: bytes, now_ms: float) -> View:
+        """The endpoints of the current request's cluster. Raises HostError, or ValueError if they cannot be read."""
+
+    def on_tick(self, now_ms: int) -> None: ...
 
 
 class EndpointMetricsRequest(HttpContext):
@@ -57,85 +62,133 @@ class EndpointMetricsRequest(HttpContext):
 
     def on_request_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
         driver = self.driver
-        cluster = _cluster_name()
-        if not cluster:
-            self._give_up(_NO_CLUSTER, "the request has no cluster name")
+        cluster = driver.upstream.cluster()
+        if cluster is None:
+            self._give_up("no_cluster", "the request has no cluster name")
             return None
         try:
-            self._view = view = driver.metrics.view(cluster, higress.upstream_hosts(), now_ms())
+            self._cluster = cluster
+            self._view = view = driver.views.view(cluster, now_ms())
+            if not end_of_stream and driver.policy.needs_model(view) and has_readable_body(self):
+                self._awaits_body = True
+                driver.awaiting_body.add(self, clock.now_ns() // 1_000_000)
+                return _AWAIT_BODY
         except (HostError, ValueError) as error:
-            self._give_up(_HOST_ERROR, error)
+            self._give_up("host_error", error)
             return None
-        self._cluster = cluster
-        if not end_of_stream and driver.policy.needs_model(view) and has_readable_body(self):
-            self._awaits_body = True
-            return _AWAIT_BODY
         if not end_of_stream:
             self.want_no_more("on_request_body", "on_request_trailers")
-        self._route(None)
+        self._route(has_body=False)
         return None
 
     def on_request_body(self, body_size: int, end_of_stream: bool) -> int | None:
         if self._awaits_body:
+            self.driver.awaiting_body.discard(self)
             if not end_of_stream:
                 return _AWAIT_MORE
-            self._route_by_body()
+            self._awaits_body = False
+            self._route(has_body=True)
         return None
 
     def on_request_trailers(self, num_trailers: int) -> int | None:
         if self._awaits_body:
-            self._route_by_body()
+            self.driver.awaiting_body.discard(self)
+            self._awaits_body = False
+            self._route(has_body=True)
         return None
 
     def on_response_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
         choice = self._choice
         if choice is not None:
-            status = self.response_headers.get(":status") or ""
-            failed = is_failure(int(status) if status.isdecimal() else None)
+            status = self.response_headers.get(":status")
+            failed = status != "200" and is_failure(status or "")
             if failed or choice.has_failed:
                 self.driver.note_outcome(self._cluster, self._view.addresses[choice.position], failed)
         return None
 
-    def _route_by_body(self) -> None:
-        self._awaits_body = False
-        self._route(model_of(self.request_body.get() or b""))
+    def on_done(self) -> bool | None:
+        if self._choice is not None:
+            self._choice = None
+            _TELEMETRY.in_flight.add(-1)
+        elif self._awaits_body:
+            self.driver.awaiting_body.discard(self)
+            _TELEMETRY.decided(METRICS, "client_gone")
+        return None
 
-    def _route(self, model: str | None) -> None:
-        view = self._view
+    def on_body_overdue(self) -> None:
+        """No part of the body came: the client is slow, or this gateway does not give bodies of held requests."""
+        self._awaits_body = False
         try:
-            choice = self.driver.choose(self._cluster, view, model)
+            self._route(has_body=False)
+        finally:
+            continue_request()
+
+    def _route(self, has_body: bool) -> None:
+        driver, view = self.driver, self._view
+        try:
+            model = model_of(self.request_body.get() or b"") if has_body else None
+            choice = driver.choose(self._cluster, view, model)
         except HostError as error:
-            self._give_up(_HOST_ERROR, error)
+            self._give_up("host_error", error)
             return
+        except Exception:
+            driver.upstream.send_anywhere(self)
+            raise
         if choice is None:
-            self._give_up(_NO_METRICS, "no healthy endpoint has metrics that can be read")
+            self._give_up("no_metrics", "no healthy endpoint has metrics that can be read")
             return
         try:
-            higress.set_override_host(view.addresses[choice.position])
+            driver.upstream.send_to(self, view.addresses[choice.position])
         except HostError as error:
-            self._give_up(_OVERRIDE_REFUSED, error)
+            self._give_up("override_refused", error)
             return
         self._choice = choice
         _ROUTED.increment(1)
+        _TELEMETRY.in_flight.add(1)
+        if driver.explainer is not None:
+            self._explain(driver.explainer, choice, model)
 
-    def _give_up(self, outcome: Counter, reason: object) -> None:
-        outcome.increment(1)
-        _logger.warning("%s%s; the request continues without an override", log_prefix(self), reason)
+    def _give_up(self, outcome: str, reason: object) -> None:
+        driver = self.driver
+        driver.upstream.send_anywhere(self)
+        _TELEMETRY.decided(PROXY, outcome)
+        if driver.explainer is not None:
+            driver.explainer.explain(self, Explanation(PROXY, outcome, "", {}, {}))
+        _logger.warning("%s%s; the proxy's own balancing chooses", log_prefix(self), reason)
+
+    def _explain(self, explainer: Explainer, choice: Choice, model: str | None) -> None:
+        view, position = self._view, choice.position
+        terms = {"age_ms": round(now_ms() - view.scrapes.scraped_at_ms[position]), "limited": int(choice.limited)}
+        candidates = self.driver.policy.terms(view, choice, model)
+        explainer.explain(self, Explanation(METRICS, ROUTED, view.addresses[position], terms, candidates))
 
 
 class EndpointMetricsDriver:
     """One configuration. The loads are shared by all workers and routes of a cluster."""
 
-    tick_period_ms = SLOW_TICK_PERIOD_MS
-    is_idle = True  # no request holds anything
-
-    def __init__(self, policy: EndpointMetrics) -> None:
+    def __init__(self, policy: EndpointMetrics, upstream: Upstream, views: Views, explainer: Explainer | None) -> None:
         self.policy = policy
-        self.metrics = UpstreamMetrics(policy.read)
-        self.context_class = bound(EndpointMetricsRequest, self)
+        self.upstream = upstream
+        self.views = views
+        self.explainer = explainer
+        self.awaiting_body: Waiting[EndpointMetricsRequest] = Waiting(MAX_BODY_WAIT_MS)
+        self.tick_period_ms = min(upstream.tick_period_ms, views.tick_period_ms, MAX_BODY_WAIT_MS)
+        self._next_tick_ms = 0
+        self.context_class = bound(EndpointMetricsRequest, self, explainer)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.awaiting_body.is_empty
 
     def on_tick(self) -> None:
-        pass
+        at_ms = clock.now_ns() // 1_000_000
+        if at_ms >= self._next_tick_ms:
+            self._next_tick_ms = at_ms + self.tick_period_ms
+            self.upstream.on_tick(at_ms)
+            self.views.on_tick(at_ms)
+        for request in self.awaiting_body.overdue(at_ms):
+            request.make_current()
+            request.on_body_overdue()
 
     def choose(self, cluster: bytes, view: View, model: str | None) -> Choice | None:
         """Decides and counts the request; None if no metrics are known. Raises HostError.
@@ -156,7 +209,7 @@ class EndpointMetricsDriver:
         try:
             shared_data.update(self._key(cluster), change)
         except CasMismatch:
-            _UNCOUNTED.increment(1)
+            _TELEMETRY.fell_back(METRICS, "shared_data_contended")
         return choice
 
     def note_outcome(self, cluster: bytes, address: str, failed: bool) -> None:

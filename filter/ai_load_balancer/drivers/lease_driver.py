@@ -97,6 +97,7 @@ class LeaseDriver:
         if now_ms < self._next_upkeep_ms:
             return
         self._next_upkeep_ms = now_ms + UPKEEP_INTERVAL_MS
+        self.upstream.on_tick(now_ms)
         is_needed = True
         if self.has_redis:
             self.leases.on_tick(now_ms)

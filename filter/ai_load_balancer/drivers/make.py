@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from proxywasm import RedisClient, capabilities
 
+from ..admin_endpoints import AdminEndpoints
 from ..config import (
     ClusterHashConfig,
     ClusterMetricsConfig,
+    EndpointConfig,
     EndpointHashConfig,
     EndpointMetricsConfig,
     ExplainedConfig,
@@ -20,14 +22,16 @@ from ..policies.adaptive_score import Weights
 from ..policies.cluster_hash import ClusterHash
 from ..policies.cluster_metrics import ADAPTIVE_SCORE, LEAST_BUSY
 from ..policies.endpoint_metrics import EndpointMetrics
+from ..scraping import Scraper
 from ..upstream import EnvoyUpstream, Upstream
+from ..upstream_metrics import HostViews
 from .cluster_counts import AdaptiveScoreMode, LeastBusyMode
 from .cluster_hash import ClusterHashDriver, ClusterHashRequest
 from .cluster_latency import LatencyMode
 from .cluster_metrics import ClusterMetricsDriver, ClusterMetricsRequest, FirstTokenRequest
 from .driver import Driver
 from .endpoint_hash import EndpointHash, EndpointHashDriver
-from .endpoint_metrics import EndpointMetricsDriver, EndpointMetricsRequest
+from .endpoint_metrics import EndpointMetricsDriver, EndpointMetricsRequest, Views
 from .least_request import LeastRequest, LeastRequestDriver
 from .prefix_cache import PrefixCache, PrefixCacheDriver
 from .redis_adaptive_score import RedisAdaptiveScoreDriver, RedisAdaptiveScoreRequest, ServiceLeases
@@ -58,10 +62,7 @@ def make_driver(root: "AiLoadBalancer", config: PolicyConfig) -> Driver:
         case EndpointHashConfig():
             return EndpointHashDriver(root, *_of_leases(root, "endpoint_hash", config))
         case EndpointMetricsConfig():
-            slow_start_ms = round(config.slow_start_s * 1000)
-            return EndpointMetricsDriver(
-                EndpointMetrics(config.metric_policy, config.target_metric, config.rate_limit, slow_start_ms)
-            )
+            return _endpoint_metrics(root, config)
         case ClusterHashConfig():
             target = TargetCluster(config.cluster_header, config.reroute)
             explainer = explainer_of("cluster_hash", config)
@@ -78,8 +79,29 @@ def _of_leases(
 ) -> tuple[Upstream, L, Explainer | None, RedisClient | None]:
     """What the drivers of all policies with leases are made of."""
     client = root.redis_client(config.redis) if config.redis is not None else None
-    upstream: Upstream = root.higress if capabilities.current().upstream_hosts else EnvoyUpstream(config.endpoints)
-    return upstream, config, explainer_of(policy, config), client
+    return _upstream(root, config), config, explainer_of(policy, config), client
+
+
+def _upstream(root: "AiLoadBalancer", config: EndpointConfig) -> Upstream:
+    if capabilities.current().upstream_hosts:
+        return root.higress
+    admin: AdminEndpoints | None = None
+    if config.admin_cluster:
+        admin = AdminEndpoints(root, config.admin_cluster, config.upstream_cluster)
+    return EnvoyUpstream(config.endpoints, admin)
+
+
+def _endpoint_metrics(root: "AiLoadBalancer", config: EndpointMetricsConfig) -> EndpointMetricsDriver:
+    slow_start_ms = round(config.slow_start_s * 1000)
+    policy = EndpointMetrics(config.metric_policy, config.target_metric, config.rate_limit, slow_start_ms)
+    upstream = _upstream(root, config)
+    views: Views
+    if capabilities.current().upstream_hosts:
+        views = HostViews(policy.read)
+    else:
+        cluster, path, interval_ms = config.upstream_cluster, config.metrics_path, config.scrape_interval_ms
+        views = Scraper(root, upstream, policy.read, cluster, path, interval_ms, policy.scope)
+    return EndpointMetricsDriver(policy, upstream, views, explainer_of("endpoint_metrics", config))
 
 
 def _cluster_metrics(root: "AiLoadBalancer", config: ClusterMetricsConfig) -> Driver:

@@ -23,14 +23,12 @@ from ..readable_body import has_readable_body
 from ..scripts import ACQUIRE, prefix_acquire, prefix_key_prefix
 from ..telemetry import Telemetry
 from ..upstream import Upstream
-from ..waiting import Waiting
+from ..waiting import MAX_BODY_WAIT_MS, Waiting
 from .lease_driver import LeaseDriver
 from .lease_request import RANDOM_BITS, LeaseRequest, detail_argument, handicaps_argument
 
 if TYPE_CHECKING:
     from ..plugin import AiLoadBalancer
-
-MAX_BODY_WAIT_MS = 1_000  # for its first part
 
 _AWAIT_BODY = int(HeaderAction.STOP_ITERATION)
 _HOLD_BODY = int(DataAction.STOP_ITERATION_AND_BUFFER)

@@ -15,13 +15,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .endpoint_loads import EndpointLoads, Scrapes, names_of
+from .handicaps import MIN_CAPACITY
 from .metrics_text import Metrics, TargetReader, read_engine
 
 LOW_QUEUE_REQUESTS = 50  # below it, affinity to an adapter comes before the queue's length
-MIN_CAPACITY = 0.1  # of an endpoint that is new or fails; Envoy's slow start begins with 10 % too
 ABLE_CAPACITY = 0.5  # to take part where `least` or `most` compare something else than queues
-FAILURE_STATUS_MIN = 500
-TOO_MANY_REQUESTS_STATUS = 429
 
 UNKNOWN_KV_USAGE = 1.0  # an engine that does not tell is the last choice among those that wait alike
 
@@ -68,12 +66,14 @@ class Choice(NamedTuple):
 
     position: in the view's addresses
     depths: the queues that were compared, in requests, each weighed by its endpoint's capacity; one for each endpoint
+    capacities: the parts of their capacity that endpoints are thought to have; None if all have all of it
     limited: the endpoint that the metrics favour has had more than its share, so that this is another one
     has_failed: lately; so a response that is none of a failure is worth telling
     """
 
     position: int
     depths: list[int]
+    capacities: list[float] | None
     limited: bool
     has_failed: bool
 
@@ -127,7 +127,28 @@ class EndpointMetrics:
             other = random_number % others
             position = other if other < position else other + 1
         loads.add_pick(position, now_ms)
-        return Choice(position, depths, limited, error_rates is not None and error_rates[position] > 0)
+        return Choice(position, depths, capacities, limited, error_rates is not None and error_rates[position] > 0)
+
+    def terms(self, view: View, choice: Choice, model: str | None) -> dict[str, dict[str, float]]:
+        """For each endpoint what was compared; nothing for one whose metrics are not known."""
+        compares_queues = self._target is None or self._target.is_depth
+        compared: dict[str, dict[str, float]] = {}
+        for position, address in enumerate(view.addresses):
+            terms = compared[address] = {}
+            if position not in view.known:
+                continue
+            if self._target is not None:
+                terms["target"] = view.targets[position]
+            if compares_queues:
+                terms["queue"] = choice.depths[position]
+            if self._target is None:
+                terms["kv_usage"] = view.kv_usages[position]
+            if self._target is None and model is not None:
+                lora = view.metrics[position].lora
+                terms |= {"lora_active": int(model in lora.active), "lora_room": int(lora.has_room())}
+            if choice.capacities is not None:
+                terms["capacity"] = round(choice.capacities[position], 3)
+        return compared
 
     def _favourites(
         self, view: View, depths: list[int], capacities: list[float] | None, model: str | None
@@ -152,11 +173,6 @@ class EndpointMetrics:
                 if at_ms is not None and now_ms - at_ms < self._slow_start_ms:
                     capacities[position] *= max(0.0, now_ms - at_ms) / self._slow_start_ms
         return [max(MIN_CAPACITY, capacity) for capacity in capacities]
-
-
-def is_failure(status: int | None) -> bool:
-    """Whether a response, None if none came, is no credit to its endpoint: it was soon done with, not served."""
-    return status is None or status >= FAILURE_STATUS_MIN or status == TOO_MANY_REQUESTS_STATUS
 
 
 def _by_queue(view: View, depths: list[int], model: str | None) -> list[int]:
