@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import aiohttp
+import pytest
 import redis
 from ai_load_balancer.scripts import LIVE_COUNTS, in_flight_keys
 
@@ -176,6 +177,7 @@ async def scenario(folder: Path, database: "redis.Redis", redis_url: str) -> Non
                 await asyncio.to_thread(observer.pause)
 
 
+@pytest.mark.shows("key lb_config.lease_ttl_s", "defect 2")
 def test_a_killed_gateway_counts_no_more_after_the_time_of_its_leases(tmp_path: Path) -> None:
     with EmbeddedRedis() as server, server.client() as database:
         asyncio.run(asyncio.wait_for(scenario(tmp_path, database, server.url), TIMEOUT_S))

@@ -92,6 +92,7 @@ def gateway(higress_guest):
     gateway.finish()
 
 
+@pytest.mark.shows("key lb_config.global_inflight_key_prefix")
 def test_redis_takes_one_of_the_scored_candidates(gateway):
     stream = gateway.send()
     assert stream.paused

@@ -56,6 +56,7 @@ async def ask(sim, body, headers=JSON_BODY, **options):
     return exchange
 
 
+@pytest.mark.shows("policy prefix_cache")
 def test_conversations_return_to_the_endpoint_that_knows_them(higress_guest, redis_server, database):
     async def scenario(sim):
         firsts = [await ask(sim, conversation(f"question {i}")) for i in range(12)]
@@ -72,6 +73,7 @@ def test_conversations_return_to_the_endpoint_that_knows_them(higress_guest, red
     assert in_flight(database) == {}
 
 
+@pytest.mark.shows("key lb_config.tenant_header", "defect 6")
 def test_tenants_and_models_share_nothing(higress_guest, redis_server, database):
     async def scenario(sim):
         await ask(sim, conversation("hi"))
@@ -85,6 +87,7 @@ def test_tenants_and_models_share_nothing(higress_guest, redis_server, database)
     play(higress_guest, redis_server.url, scenario)
 
 
+@pytest.mark.shows("defect 13")
 @pytest.mark.parametrize(
     ("headers", "body"),
     [

@@ -24,6 +24,14 @@ LEAST = CASES["global_least_request"]
 ON_ENVOY = CASES["global_least_request on Envoy"]
 
 
+@pytest.mark.shows(
+    "policy global_least_request",
+    "policy prefix_cache",
+    "policy endpoint_hash",
+    "policy cluster_metrics",
+    "defect 2",
+    "defect 3",
+)
 @pytest.mark.parametrize("kind", ["native", "wasm"])
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_is_left_after_any_schedule(name: str, kind: str) -> None:

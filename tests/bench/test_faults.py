@@ -28,6 +28,7 @@ LIMITED = "global_least_request with a limit"
 ON_ENVOY = "global_least_request on Envoy"
 
 
+@pytest.mark.shows("defect 2", "defect 3")
 @pytest.mark.parametrize("name", CASES)
 def test_every_rule_holds_and_a_run_repeats_in_another_process(name: str) -> None:
     case = CASES[name]

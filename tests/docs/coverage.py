@@ -7,6 +7,7 @@ A test says what it shows by the mark `shows`: "key lb_config.timeout", "policy 
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from ai_load_balancer.config.policies import POLICIES
@@ -54,6 +55,7 @@ def subjects() -> dict[str, str]:
     return found
 
 
+@cache
 def shown() -> dict[str, list[str]]:
     """{what is shown: the tests that show it}"""
     found: dict[str, list[str]] = {}
