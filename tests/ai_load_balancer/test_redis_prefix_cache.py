@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 from ai_load_balancer.scripts import LIVE_COUNTS, in_flight_keys
+from proxywasm.enums import LogLevel
 
 from host_sim import Fault, Raw, ScriptedRedis, Simulator
 from host_sim.codec import RespError
@@ -104,6 +105,7 @@ def test_without_a_prompt_the_counts_decide(higress_guest, redis_server, databas
         exchanges = await asyncio.gather(*(ask(sim, body, headers) for _ in range(6)))
         assert all(exchange.overridden and exchange.upstream_body == body for exchange in exchanges)
         assert set(Counter(exchange.endpoint for exchange in exchanges)) == set(ENDPOINTS)
+        assert not [record for record in sim.gateway.logs if record.level >= LogLevel.ERROR]
 
     play(higress_guest, redis_server.url, scenario)
     assert blocks(database) == []
