@@ -180,11 +180,13 @@ def test_a_request_whose_model_cannot_be_read_is_routed_without_it(make, chunks,
     gateway.respond(stream)
 
 
+@pytest.mark.parametrize("pause_ms", [0, 1000])
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_an_endpoint_that_fails_fast_stops_attracting_requests(make, status):
+def test_an_endpoint_that_fails_fast_stops_attracting_requests(make, status, pause_ms):
     gateway = make()
     failures = 0
     for step in range(40):
+        gateway.sim.advance(pause_ms)
         gateway.scrape([vllm(waiting=4, scrape=step), vllm(waiting=0, scrape=step), vllm(waiting=4, scrape=step)])
         stream = gateway.send()
         failing = stream.endpoint.address == ADDRESSES[1]
