@@ -51,6 +51,7 @@ def finish(sim: SteppedSimulator, stream: HttpStream) -> None:
     sim.finish()
 
 
+@pytest.mark.shows("key lb_policy")
 @pytest.mark.parametrize("policy", ["global_least_request", "prefix_cache", "endpoint_hash"])
 def test_a_policy_with_redis(higress_guest: str, policy: str):
     sim = start(higress_guest, policy, REDIS)
@@ -100,6 +101,7 @@ def test_cluster_metrics(higress_guest: str, mode: str):
     finish(sim, stream)
 
 
+@pytest.mark.shows("key lb_config.global_inflight_enabled")
 def test_adaptive_score_with_the_counts_of_all_gateways(higress_guest: str):
     lb_config = {**REDIS, "mode": "AdaptiveScore", "service_list": SERVICES, "global_inflight_enabled": True}
     sim = start(higress_guest, "cluster_metrics", lb_config, "cluster")
