@@ -16,6 +16,7 @@ from random import getrandbits
 from proxywasm import HttpContext, RedisClient, RedisScript, RedisUnreachable, RootContext
 from proxywasm.redis_client import Argument
 
+from .due import is_due
 from .scripts import RELEASE, RENEW, in_flight_keys
 
 LEASE_TTL_MS = 60_000
@@ -66,7 +67,7 @@ class Leases:
         self._numbers = count(1)
         self._held: dict[str, Lease] = {}
         self._scopes: dict[tuple[bytes, bytes], Scope] = {}
-        self._next_renewal_ms = 0
+        self._renewed_ms = 0
         self.ttl_ms = ttl_ms
 
     @property
@@ -123,11 +124,10 @@ class Leases:
 
     def on_tick(self, now_ms: int) -> None:
         """Renews every lease that is held, RENEWALS_PER_TTL times in its life."""
-        if now_ms < self._next_renewal_ms:
-            return
-        if self._next_renewal_ms:
-            self.renew()
-        self._next_renewal_ms = now_ms + self.ttl_ms // RENEWALS_PER_TTL
+        if is_due(now_ms, self._renewed_ms, self.ttl_ms // RENEWALS_PER_TTL):
+            if self._renewed_ms:
+                self.renew()
+            self._renewed_ms = now_ms
 
     def renew(self) -> None:
         """Renews every lease that is held, in few calls."""

@@ -4,7 +4,7 @@ import logging
 
 from proxywasm import RedisClient, RedisUnreachable, RootContext, capabilities
 
-from .config import Config, ConfigError, RedisConfig, Request, parse
+from .config import Config, ConfigError, Connection, RedisConfig, Request, parse
 from .drivers import CONTEXT_CLASSES, Driver, make_driver
 from .log_prefix import root_prefix
 from .rule_context import RuleContext
@@ -24,7 +24,7 @@ class AiLoadBalancer(RootContext):
         super().__init__(context_id)
         self.plugin_id = ""
         self.higress = HigressUpstream()
-        self._clients: dict[RedisConfig, RedisClient] = {}
+        self._clients: dict[Connection, RedisClient] = {}
         self._config = Config("", (), None, ())
         self._rule_drivers: list[Driver] = []
         self._default_driver: Driver | None = None
@@ -61,12 +61,11 @@ class AiLoadBalancer(RootContext):
         return self._default_driver
 
     def redis_client(self, config: RedisConfig) -> RedisClient:
-        """The client of a Redis; equal configurations share one."""
-        client = self._clients.get(config)
+        """The client of a Redis; configurations with the same connection share one."""
+        connection = config.connection
+        client = self._clients.get(connection)
         if client is None:
-            client = self._clients[config] = RedisClient(
-                config.cluster, config.username, config.password, config.timeout_ms, config.database
-            )
+            client = self._clients[connection] = RedisClient(*connection)
             try:
                 client.init()
             except RedisUnreachable as error:
@@ -75,20 +74,17 @@ class AiLoadBalancer(RootContext):
 
     def _use(self, new: Config) -> None:
         """Streams in flight stay with the driver that they have."""
+        rule_drivers = [make_driver(self, rule.config) for rule in new.rules]
+        default_driver = make_driver(self, new.default) if new.default else None
+        busy = [driver for driver in (*self._retiring, *self._ticked) if not driver.is_idle]
         self.plugin_id = new.plugin_id
-        self._retiring = [*self._retiring, *self._drivers()][-MAX_RETIRING_DRIVERS:]
-        self._config = new
-        configs = [rule.config for rule in new.rules] + ([new.default] if new.default else [])
-        wanted = {getattr(config, "redis", None) for config in configs}
-        self._clients = {redis: client for redis, client in self._clients.items() if redis in wanted}
-        self._rule_drivers = [make_driver(self, rule.config) for rule in new.rules]
-        self._default_driver = make_driver(self, new.default) if new.default else None
-        if self._rule_drivers or self._default_driver is None:
+        self._retiring = busy[-MAX_RETIRING_DRIVERS:]
+        self._config, self._rule_drivers, self._default_driver = new, rule_drivers, default_driver
+        self._ticked = [*rule_drivers, *([default_driver] if default_driver else [])]
+        used = {redis.connection for redis in new.redis_configs()}
+        self._clients = {connection: client for connection, client in self._clients.items() if connection in used}
+        if rule_drivers or default_driver is None:
             self.http_context = RuleContext
         else:
-            self.http_context = self._default_driver.context_class
-        self._ticked = self._drivers()
+            self.http_context = default_driver.context_class
         self.set_tick_period(min([driver.tick_period_ms for driver in (*self._ticked, *self._retiring)], default=0))
-
-    def _drivers(self) -> list[Driver]:
-        return [*self._rule_drivers, *([self._default_driver] if self._default_driver else [])]

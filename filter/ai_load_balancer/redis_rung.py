@@ -5,8 +5,9 @@ FAILURES_TO_OPEN failures in a row (no connection, an error, a budget spent) the
 rung at once, but for one every PROBE_INTERVAL_MS, and the first that succeeds closes the breaker.
 """
 
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
+from .due import is_due
 from .waiting import Waiting
 
 FAILURES_TO_OPEN = 5
@@ -26,15 +27,19 @@ class Asking(Protocol):
     def make_current(self) -> None: ...
 
 
-class RedisRung:
+A = TypeVar("A", bound=Asking)
+
+
+class RedisRung(Generic[A]):
     """The waiting requests of one driver and the state of its breaker. Times are in ms since the epoch."""
 
     def __init__(self, budget_ms: int) -> None:
-        self._waiting: Waiting[Asking] = Waiting(budget_ms)
+        self._waiting: Waiting[A] = Waiting(budget_ms)
         self.wait = self._waiting.add
         self.end_wait = self._waiting.discard  # the reply came, or the request is gone
+        self.waiting = self._waiting.requests
         self._failures = 0
-        self._next_probe_ms = 0
+        self._probed_ms = 0
         self.tick_period_ms = min(max(budget_ms // 4, MIN_TICK_PERIOD_MS), MAX_TICK_PERIOD_MS)
         """Requests wait at most the budget and this."""
 
@@ -51,9 +56,9 @@ class RedisRung:
         """Whether a request is to ask Redis."""
         if self._failures < FAILURES_TO_OPEN:
             return True
-        if now_ms < self._next_probe_ms:
+        if not is_due(now_ms, self._probed_ms, PROBE_INTERVAL_MS):
             return False
-        self._next_probe_ms = now_ms + PROBE_INTERVAL_MS
+        self._probed_ms = now_ms
         return True
 
     def succeeded(self) -> None:
@@ -62,7 +67,7 @@ class RedisRung:
     def failed(self, now_ms: int) -> None:
         self._failures += 1
         if self._failures == FAILURES_TO_OPEN:
-            self._next_probe_ms = now_ms + PROBE_INTERVAL_MS
+            self._probed_ms = now_ms
 
     def on_tick(self, now_ms: int) -> None:
         """Resumes those whose budget is spent."""

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
+from .due import is_due
+
 MAX_BODY_WAIT_MS = 1_000  # for the first part of a body
 
 
@@ -25,18 +27,21 @@ class Waiting(Generic[H]):
         return not self._held
 
     def add(self, request: H, now_ms: int) -> None:
-        self._held[request.context_id] = now_ms + self._limit_ms, request
+        self._held[request.context_id] = now_ms, request
 
     def discard(self, request: H) -> None:
         self._held.pop(request.context_id, None)
+
+    def requests(self) -> list[H]:
+        return [request for _, request in self._held.values()]
 
     def overdue(self, now_ms: int) -> Iterator[H]:
         """Those that have waited long enough; they wait no more."""
         held = self._held
         while held:
             context_id = next(iter(held))
-            until_ms, request = held[context_id]
-            if until_ms > now_ms:
+            since_ms, request = held[context_id]
+            if not is_due(now_ms, since_ms, self._limit_ms):
                 return
             del held[context_id]
             yield request

@@ -4,6 +4,7 @@ from .document import Config, parse
 from .policies import (
     ClusterHashConfig,
     ClusterMetricsConfig,
+    Connection,
     EndpointConfig,
     EndpointHashConfig,
     EndpointMetricsConfig,
@@ -22,6 +23,7 @@ __all__ = [
     "ClusterMetricsConfig",
     "Config",
     "ConfigError",
+    "Connection",
     "EndpointConfig",
     "EndpointHashConfig",
     "EndpointMetricsConfig",

@@ -3,9 +3,9 @@
 import json
 from dataclasses import dataclass
 
-from .policies import PolicyConfig
+from .policies import Connection, PolicyConfig, RedisConfig
 from .policy_reader import read_policy
-from .reader import ConfigError, ConfigReader, shown, type_name
+from .reader import ConfigError, ConfigReader, type_name
 from .rules import Rule, matcher
 
 MAX_RULES = 1024
@@ -19,6 +19,12 @@ class Config:
     rules: tuple[Rule[PolicyConfig], ...]
     default: PolicyConfig | None
     warnings: tuple[str, ...]
+
+    def redis_configs(self) -> list[RedisConfig]:
+        """Those of the policies that use Redis."""
+        policies = [rule.config for rule in self.rules] + ([self.default] if self.default else [])
+        configs = [getattr(policy, "redis", None) for policy in policies]
+        return [config for config in configs if config is not None]
 
 
 def parse(text: bytes, has_redis: bool) -> Config:
@@ -43,9 +49,26 @@ def parse(text: bytes, has_redis: bool) -> Config:
                 warnings += [f"{error} (the global configuration is left out)" for error in global_errors]
             else:
                 errors += global_errors
+    config = Config(plugin_id, rules, default, tuple(warnings))
+    errors = errors or _conflicts(config.redis_configs())
     if errors:
         raise ConfigError(errors)
-    return Config(plugin_id, rules, default, tuple(warnings))
+    return config
+
+
+def _conflicts(configs: list[RedisConfig]) -> list[str]:
+    """An error for each setting that differs between rules with one Redis: the gateway can keep only one of them."""
+    errors: list[str] = []
+    first: dict[str, Connection] = {}
+    for config in configs:
+        connection = config.connection
+        known = first.setdefault(connection.cluster, connection)
+        for key, ours, theirs in zip(Connection._fields, connection, known, strict=True):
+            if ours != theirs:
+                name = key.removesuffix("_ms")
+                error = f"lb_config.{name}: must be the same wherever {connection.cluster} is used"
+                errors += [error] if error not in errors else []
+    return errors
 
 
 def _json_object(text: bytes) -> dict[str, object]:
@@ -66,7 +89,7 @@ def _rules(
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(rule, dict) for rule in value):
-        errors.append(f"_rules_: expected a list of objects, found {shown(value)}")
+        errors.append(f"_rules_: expected a list of objects, found {type_name(value)}")
         return ()
     if len(value) > MAX_RULES:
         errors.append(f"_rules_: at most {MAX_RULES} are allowed, found {len(value)}")

@@ -1,7 +1,7 @@
 """What each policy is configured with: one dataclass per policy, the single source of its keys."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from .keys import HEADER, READABLE_HEADER, boolean, choice, integer, number, text, texts
 
@@ -13,6 +13,16 @@ DEFAULT_CLUSTER_HEADER = "x-higress-target-cluster"
 CLUSTER_MODES = ("LeastBusy", "LeastTotalLatency", "LeastFirstTokenLatency", "AdaptiveScore")
 SLOW_START = "seconds in which an endpoint that is new or back comes to full load; 0: at once"
 _DAY_S = 86_400
+
+
+class Connection(NamedTuple):
+    """How Redis is reached. A gateway keeps one such setting for each cluster."""
+
+    cluster: str
+    username: str
+    password: str
+    timeout_ms: int
+    database: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +50,10 @@ class RedisConfig:
     @property
     def timeout_ms(self) -> int:
         return self.given_timeout_ms or DEFAULT_REDIS_TIMEOUT_MS
+
+    @property
+    def connection(self) -> "Connection":
+        return Connection(self.cluster, self.username, self.password, self.timeout_ms, self.database)
 
     def __repr__(self) -> str:
         return f"RedisConfig({self.cluster!r}, database={self.database}, timeout_ms={self.timeout_ms})"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from proxywasm import HttpContext, RedisClient, clock
 
 from ..config import LeaseConfig
+from ..due import is_due
 from ..explanation import Explainer
 from ..leases import Leases, Scope
 from ..local_counts import LocalCounts
@@ -19,6 +20,7 @@ from .driver import bound
 
 if TYPE_CHECKING:
     from ..plugin import AiLoadBalancer
+    from .lease_request import LeaseRequest
 
 MAX_PLACES = 1024  # routes and clusters with requests in flight; beyond it, requests go on unbalanced
 UPKEEP_INTERVAL_MS = 1_000
@@ -46,7 +48,7 @@ class TooManyPlaces(Exception):
 class LeaseDriver:
     """Requests of `context_class` take their leases here, and the tick looks after them."""
 
-    redis: RedisRung  # only if has_redis
+    redis: "RedisRung[LeaseRequest]"  # only if has_redis
     leases: Leases  # only if has_redis
 
     def __init__(
@@ -76,7 +78,7 @@ class LeaseDriver:
         self._worker = randbytes(WORKER_ID_BYTES)
         self._places: dict[tuple[bytes, bytes], Place] = {}
         self._health: dict[bytes, EndpointHealth] = {}
-        self._next_upkeep_ms = 0
+        self._upkept_ms = 0
         self.context_class = bound(context_class, self, explainer)
 
     @property
@@ -94,9 +96,9 @@ class LeaseDriver:
         now_ms = clock.now_ns() // 1_000_000
         if self.has_redis:
             self.redis.on_tick(now_ms)
-        if now_ms < self._next_upkeep_ms:
+        if not is_due(now_ms, self._upkept_ms, UPKEEP_INTERVAL_MS):
             return
-        self._next_upkeep_ms = now_ms + UPKEEP_INTERVAL_MS
+        self._upkept_ms = now_ms
         self.upstream.on_tick(now_ms)
         is_needed = True
         if self.has_redis:
@@ -107,7 +109,10 @@ class LeaseDriver:
 
     def _new_place(self, route: bytes, cluster: bytes) -> Place:
         if len(self._places) >= MAX_PLACES:
-            self._places = {where: place for where, place in self._places.items() if not place.counts.is_idle}
+            asking = {request.place for request in self.redis.waiting()} if self.has_redis else set()
+            self._places = {
+                where: place for where, place in self._places.items() if not place.counts.is_idle or place in asking
+            }
             self._health = {place.cluster: place.health for place in self._places.values()}
             if len(self._places) >= MAX_PLACES:
                 raise TooManyPlaces(f"{MAX_PLACES} routes and clusters have requests in flight")

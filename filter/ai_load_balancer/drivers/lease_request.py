@@ -7,6 +7,7 @@ request goes on without a choice of ours. Nothing here fails a request, but the 
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from random import getrandbits
 from typing import TYPE_CHECKING
 
@@ -185,7 +186,7 @@ class LeaseRequest(HttpContext):
         finally:
             if not is_answered:
                 continue_request()
-        driver.telemetry.lookup_us.record((_now_ns() - self._started_ns) // 1000)
+        driver.telemetry.lookup_us.record(max(0, _now_ns() - self._started_ns) // 1000)
 
     def _carry_out(self, reply: object, lease: Lease) -> bool:
         """Does what Redis decided; if it did not, this gateway does. True if the request was answered with 429."""
@@ -248,7 +249,8 @@ class LeaseRequest(HttpContext):
             self._lease = driver.leases.hold_unasked(self.place.scope, endpoint)
         if self._is_sent_to(endpoint):
             driver.routed_here.increment(1)
-            self.chosen_here(endpoint)
+            with suppress(HostError):  # it is routed, whether or not the gateway remembers it
+                self.chosen_here(endpoint)
             if driver.explainer is not None:
                 self._explain(driver.explainer, LOCAL, "routed", endpoint, self.endpoints, counts)
         return False

@@ -230,7 +230,7 @@ class RedisAdaptiveScoreDriver(ClusterMetricsDriver):
         super().__init__(services, mode, target, explainer)
         self.adaptive = mode
         self.leases = leases
-        self.rung = RedisRung(budget_ms)
+        self.rung: RedisRung[RedisAdaptiveScoreRequest] = RedisRung(budget_ms)
         self.tick_period_ms = self.rung.tick_period_ms
         self._next_mode_tick_ms = 0
         self.context_class = bound(RedisAdaptiveScoreRequest, self, explainer)

@@ -12,7 +12,6 @@ from struct import Struct
 
 WORKER_ID_BYTES = 8
 SECTION_TTL_MS = 60_000
-RENEWAL_INTERVAL_MS = SECTION_TTL_MS // 3  # two renewals may fail before a section expires
 MAX_WORKERS = 1024  # beyond it, the section that is on the board for longest is dropped
 
 
@@ -52,6 +51,17 @@ class CountBoard:
             return board[:position] + section + board[position + size :]
         living = [one for one in self._sections(board, size) if self._section.unpack(one)[1] > now_ms]
         return b"".join((*living[1 - MAX_WORKERS :], section))
+
+    def living(self, board: bytes, now_ms: float) -> list[tuple[bytes, float, Sequence[int]]]:
+        """(worker, when it expires, counts) of all sections that have not expired."""
+        if len(board) % self.section_bytes:
+            return []
+        sections = self._section.iter_unpack(board)
+        return [(section[0], section[1], section[2:]) for section in sections if section[1] > now_ms]
+
+    def section(self, worker: bytes, expires_ms: float, counts: Sequence[int]) -> bytes:
+        """One section; a board is a row of them."""
+        return self._section.pack(worker, expires_ms, *counts)
 
     def _sections(self, board: bytes, size: int) -> list[bytes]:
         return [board[start : start + size] for start in range(0, len(board), size)]

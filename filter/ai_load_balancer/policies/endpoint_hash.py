@@ -20,7 +20,8 @@ from .decision import Routed
 from .handicaps import NONE, Handicaps, loads
 
 SESSION_BUCKETS = 4096  # 32 per endpoint, if there are 128
-MAX_ENDPOINT_SETS = 8  # remembered at a time; for 128 endpoints each takes up to 2 MB
+MAX_ENDPOINT_SETS = 2  # remembered at a time
+MAX_REMEMBERED = 2**20  # endpoints in the orders of a set, 4 bytes each
 
 # The largest one below 2^30: the remainder mixes products of two numbers below it well, and CPython keeps each of them
 # in one digit, which makes an order cheap.
@@ -37,6 +38,8 @@ class SessionOrders:
     def order(self, bucket: int) -> tuple[str, ...]:
         order = self._orders.get(bucket)
         if order is None:
+            if len(self._orders) * len(self._hashes) >= MAX_REMEMBERED:
+                self._orders.clear()
             factor = stable_hash(f"bucket {bucket}")
             scores = {endpoint: value * factor % _PRIME for endpoint, value in self._hashes.items()}
             order = tuple(sorted(scores, key=scores.__getitem__))

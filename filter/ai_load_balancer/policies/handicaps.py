@@ -8,7 +8,7 @@ be the least busy one, and by Little's law it now attracts no more than one that
 Handicaps are what one worker has seen. They change the order of preference, never a count or a limit.
 """
 
-from collections import deque
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -78,13 +78,15 @@ class EndpointHealth:
         self._slow_start_ms = slow_start_ms
         self._endpoints: tuple[str, ...] | None = None
         self._appeared_ms: dict[str, int] = {}
-        self._failures: deque[tuple[int, str]] = deque()  # (when it stops counting, endpoint)
+        self._failures: list[tuple[int, str]] = []  # (when it stops counting, endpoint), in this order
+        self._failed: dict[str, int] = {}  # how many of them each endpoint has
 
     def fail(self, endpoint: str, started_ms: int) -> None:
         """A request that started then has failed."""
-        self._failures.append((started_ms + FAILURE_HOLD_MS, endpoint))
+        insort(self._failures, (started_ms + FAILURE_HOLD_MS, endpoint))
+        self._failed[endpoint] = self._failed.get(endpoint, 0) + 1
         if len(self._failures) > MAX_FAILURES:
-            self._failures.popleft()
+            self._forget_failure()
 
     def handicaps(self, endpoints: tuple[str, ...], now_ms: int) -> Handicaps:
         """Those of now among the healthy endpoints; nearly always there are none. Those of the first call are old."""
@@ -93,17 +95,21 @@ class EndpointHealth:
         if not self._failures and not self._appeared_ms:
             return NONE
         failures = self._failures
-        while failures and failures[0][0] <= now_ms:
-            failures.popleft()
-        counts: dict[str, int] = {}
-        for until_ms, endpoint in failures:
-            if until_ms > now_ms:
-                counts[endpoint] = counts.get(endpoint, 0) + 1
-        capacities = self._capacities(now_ms)
+        # One that stops counting later than any could is from before the clock was set back.
+        while failures and not now_ms < failures[0][0] <= now_ms + FAILURE_HOLD_MS:
+            self._forget_failure()
+        failed, capacities = self._failed, self._capacities(now_ms)
         return {
-            endpoint: Handicap(capacities.get(endpoint, 1.0), counts.get(endpoint, 0))
-            for endpoint in counts.keys() | capacities.keys()
+            endpoint: Handicap(capacities.get(endpoint, 1.0), failed.get(endpoint, 0))
+            for endpoint in failed.keys() | capacities.keys()
         }
+
+    def _forget_failure(self) -> None:
+        """The one that stops counting first."""
+        _, endpoint = self._failures.pop(0)
+        self._failed[endpoint] -= 1
+        if not self._failed[endpoint]:
+            del self._failed[endpoint]
 
     def _see(self, endpoints: tuple[str, ...], now_ms: int) -> None:
         if self._slow_start_ms and self._endpoints is not None:
@@ -116,8 +122,8 @@ class EndpointHealth:
         """Of the endpoints that are still starting; the others are forgotten."""
         capacities: dict[str, float] = {}
         for endpoint, at_ms in list(self._appeared_ms.items()):
-            part = max(0, now_ms - at_ms) / self._slow_start_ms
-            if part < 1:
+            part = (now_ms - at_ms) / self._slow_start_ms
+            if 0 <= part < 1:
                 capacities[endpoint] = max(MIN_CAPACITY, part)
             else:
                 del self._appeared_ms[endpoint]
