@@ -25,6 +25,7 @@ class AiLoadBalancer(RootContext):
         self.plugin_id = ""
         self.higress = HigressUpstream()
         self._clients: dict[Connection, RedisClient] = {}
+        self._connections: dict[str, Connection] = {}  # by cluster, in the configuration of now
         self._config = Config("", (), None, ())
         self._rule_drivers: list[Driver] = []
         self._default_driver: Driver | None = None
@@ -61,8 +62,8 @@ class AiLoadBalancer(RootContext):
         return self._default_driver
 
     def redis_client(self, config: RedisConfig) -> RedisClient:
-        """The client of a Redis; configurations with the same connection share one."""
-        connection = config.connection
+        """The client of a Redis. A gateway keeps one setting for each, so the first configuration's counts for all."""
+        connection = self._connections.setdefault(config.cluster, config.connection)
         client = self._clients.get(connection)
         if client is None:
             client = self._clients[connection] = RedisClient(*connection)
@@ -74,6 +75,7 @@ class AiLoadBalancer(RootContext):
 
     def _use(self, new: Config) -> None:
         """Streams in flight stay with the driver that they have."""
+        self._connections = {}
         rule_drivers = [make_driver(self, rule.config) for rule in new.rules]
         default_driver = make_driver(self, new.default) if new.default else None
         busy = [driver for driver in (*self._retiring, *self._ticked) if not driver.is_idle]
@@ -81,8 +83,7 @@ class AiLoadBalancer(RootContext):
         self._retiring = busy[-MAX_RETIRING_DRIVERS:]
         self._config, self._rule_drivers, self._default_driver = new, rule_drivers, default_driver
         self._ticked = [*rule_drivers, *([default_driver] if default_driver else [])]
-        used = {redis.connection for redis in new.redis_configs()}
-        self._clients = {connection: client for connection, client in self._clients.items() if connection in used}
+        self._clients = {connection: self._clients[connection] for connection in self._connections.values()}
         if rule_drivers or default_driver is None:
             self.http_context = RuleContext
         else:

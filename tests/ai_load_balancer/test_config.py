@@ -92,7 +92,7 @@ def test_unknown_keys_are_ignored_with_a_warning():
                 "_match_route_, _match_domain_, _match_service_, _match_route_prefix_"
             ],
         ),
-        ({**GOOD, "_rules_": {}}, ["_rules_: expected a list of objects, found {}"]),
+        ({**GOOD, "_rules_": {}}, ["_rules_: expected a list of objects, found an object"]),
         (
             {**GOOD, "_rules_": [{"_match_route_": "a"}]},
             ["_rules_[0]._match_route_: expected a list of strings, found 'a'"],

@@ -118,7 +118,8 @@ class TestSlowStart:
         health = EndpointHealth(SLOW_START_MS)
         health.handicaps((A, B), START_MS)
         health.handicaps(ENDPOINTS, START_MS)
-        assert health.handicaps(ENDPOINTS, START_MS - 100_000) == {C: Handicap(MIN_CAPACITY, 0)}
+        assert health.handicaps(ENDPOINTS, START_MS - SLOW_START_MS // 2) == {C: Handicap(MIN_CAPACITY, 0)}
+        assert health.handicaps(ENDPOINTS, START_MS - 2 * SLOW_START_MS) == {}
 
 
 class TestHeldFailures:

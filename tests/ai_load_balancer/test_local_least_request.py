@@ -1,7 +1,6 @@
 """global_least_request on stock Envoy: counts in shared data, the endpoint in a header."""
 
 import pytest
-from ai_load_balancer.local_counts import FINGERPRINT_BYTES
 from ai_load_balancer.policies.count_board import CountBoard
 from ai_load_balancer.upstream import ENDPOINT_HEADER
 from proxywasm.enums import Status
@@ -36,7 +35,7 @@ class Gateway:
         """What all workers have posted."""
         value = self.sim.gateway.shared.data.items(b"vm").get(key, b"")
         now_ms = self.sim.scheduler.realtime_ns() // 1_000_000
-        totals = CountBoard(len(ENDPOINTS)).totals(value[FINGERPRINT_BYTES:], now_ms)
+        totals = CountBoard(len(ENDPOINTS)).totals(value.partition(b"\n")[2], now_ms)
         return {endpoint: count for endpoint, count in zip(ENDPOINTS, totals, strict=True) if count}
 
     def counter(self, rung, outcome):
@@ -207,8 +206,9 @@ def test_what_a_dead_worker_has_posted_expires(envoy_guest):
     shared = gateway.sim.gateway.shared.data
     value = shared.items(b"vm")[KEY]
     now_ms = gateway.sim.scheduler.realtime_ns() // 1_000_000
-    posted = board.post(value[FINGERPRINT_BYTES:], b"the dead", (1, 1, 1), now_ms)
-    shared.set(b"vm", KEY, value[:FINGERPRINT_BYTES] + posted, 0)
+    names, line_end, sections = value.partition(b"\n")
+    posted = board.post(sections, b"the dead", (1, 1, 1), now_ms)
+    shared.set(b"vm", KEY, names + line_end + posted, 0)
     assert gateway.sim.observe(gateway.send()).status == 429
     gateway.sim.advance(3001)
     streams = [gateway.send() for _ in range(3)]

@@ -1,7 +1,7 @@
 """The whole configuration: the global one, and the rules that override it for some requests."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .policies import Connection, PolicyConfig, RedisConfig
 from .policy_reader import read_policy
@@ -21,7 +21,7 @@ class Config:
     warnings: tuple[str, ...]
 
     def redis_configs(self) -> list[RedisConfig]:
-        """Those of the policies that use Redis."""
+        """Those of the policies that use Redis, in the order in which their drivers are made."""
         policies = [rule.config for rule in self.rules] + ([self.default] if self.default else [])
         configs = [getattr(policy, "redis", None) for policy in policies]
         return [config for config in configs if config is not None]
@@ -49,26 +49,24 @@ def parse(text: bytes, has_redis: bool) -> Config:
                 warnings += [f"{error} (the global configuration is left out)" for error in global_errors]
             else:
                 errors += global_errors
-    config = Config(plugin_id, rules, default, tuple(warnings))
-    errors = errors or _conflicts(config.redis_configs())
     if errors:
         raise ConfigError(errors)
-    return config
+    config = Config(plugin_id, rules, default, tuple(warnings))
+    return replace(config, warnings=(*warnings, *_conflicts(config.redis_configs())))
 
 
 def _conflicts(configs: list[RedisConfig]) -> list[str]:
-    """An error for each setting that differs between rules with one Redis: the gateway can keep only one of them."""
-    errors: list[str] = []
+    """A warning for each setting that differs between policies with one Redis, which gateways reach in one way only."""
+    warnings: dict[str, None] = {}
     first: dict[str, Connection] = {}
     for config in configs:
         connection = config.connection
-        known = first.setdefault(connection.cluster, connection)
-        for key, ours, theirs in zip(Connection._fields, connection, known, strict=True):
+        used = first.setdefault(connection.cluster, connection)
+        for key, ours, theirs in zip(Connection._fields, connection, used, strict=True):
             if ours != theirs:
                 name = key.removesuffix("_ms")
-                error = f"lb_config.{name}: must be the same wherever {connection.cluster} is used"
-                errors += [error] if error not in errors else []
-    return errors
+                warnings[f"lb_config.{name}: differs for {connection.cluster}; the first policy's is used"] = None
+    return list(warnings)
 
 
 def _json_object(text: bytes) -> dict[str, object]:

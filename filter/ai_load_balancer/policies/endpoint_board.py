@@ -7,7 +7,7 @@ living workers have in flight stays, also at endpoints that the one who decides 
 
 from collections.abc import Mapping, Sequence
 
-from .count_board import CountBoard
+from .count_board import MAX_WORKERS, CountBoard
 
 
 class EndpointBoard:
@@ -45,7 +45,7 @@ class EndpointBoard:
 
     def _carried_over(self, value: bytes | None, own: Mapping[str, int], now_ms: int) -> bytes:
         sections = [section for section in self._living(value, now_ms) if section[0] != self._worker]
-        sections.append((self._worker, now_ms + self._ttl_ms, own))
+        sections = [*sections[1 - MAX_WORKERS :], (self._worker, now_ms + self._ttl_ms, own)]
         elsewhere = {name for _, _, counts in sections for name, count in counts.items() if count} - self._known
         names = (*self._endpoints, *sorted(elsewhere))
         board = CountBoard(len(names), self._ttl_ms)

@@ -123,7 +123,7 @@ class EndpointHealth:
         capacities: dict[str, float] = {}
         for endpoint, at_ms in list(self._appeared_ms.items()):
             part = (now_ms - at_ms) / self._slow_start_ms
-            if 0 <= part < 1:
+            if -1 < part < 1:  # else it is long ago, or from before the clock was set back by more than this
                 capacities[endpoint] = max(MIN_CAPACITY, part)
             else:
                 del self._appeared_ms[endpoint]
