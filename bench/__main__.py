@@ -1,22 +1,18 @@
 """python -m bench [cost|memory|throughput|faults|redis]: exit status 1 if a budget is missed or a rule is broken."""
 
 import json
-import secrets
 from dataclasses import asdict
 
 import click
 
 from .cost.command import cost
-from .faults import BrokenRule
-from .faults.twice import TimedReport, play_repeatedly
+from .faults.command import faults
 from .memory import HOST_CALLS, REQUESTS, Growth, growths
 from .modules import artifact
 from .server_time.command import server_time
 from .throughput import BUDGET_PER_S
 from .throughput import REQUESTS as THROUGHPUT_REQUESTS
 from .throughput import throughput as measure_throughput
-
-FAULT_REQUESTS = 100_000
 
 
 @click.group(invoke_without_command=True)
@@ -39,6 +35,7 @@ def _passes(context: click.Context, command: click.Command) -> bool:
 
 
 main.add_command(cost)
+main.add_command(faults)
 main.add_command(server_time)
 
 
@@ -70,42 +67,6 @@ def throughput(requests: int) -> None:
     )
     if not measured.is_within_budget:
         raise SystemExit(1)
-
-
-@main.command()
-@click.option("--requests", default=FAULT_REQUESTS, show_default=True)
-@click.option("--seed", type=int, help="Of everything that is drawn; chosen and printed if it is not given.")
-@click.option("--runs", default=2, show_default=True, help="Of the same seed; their traces must be equal.")
-@click.option("--jobs", default=1, show_default=True, help="Runs at a time.")
-def faults(requests: int, seed: int | None, runs: int, jobs: int) -> None:
-    """Requests in virtual time with clients, upstreams and Redis failing, then the rules that must hold."""
-    seed = secrets.randbits(32) if seed is None else seed
-    click.echo(f"seed {seed}: {runs} runs of {requests:,} requests")
-    try:
-        played = play_repeatedly(artifact("higress"), seed, requests, runs, jobs)
-    except BrokenRule as error:
-        raise click.ClickException("\n".join([f"a rule is broken: {error}", *error.__notes__])) from error
-    _print_faults(played[0])
-    digests = [item.report.digest for item in played]
-    for item in played:
-        click.echo(f"trace {item.report.digest} of {item.report.crossings:,} crossings, {item.cpu_s:.1f} s of CPU")
-    if len(set(digests)) > 1:
-        raise click.ClickException("the runs differ")
-    click.echo("every rule holds")
-
-
-def _print_faults(item: TimedReport) -> None:
-    report = item.report
-    click.echo(f"{report.virtual_s:,.0f} s of virtual time, {_requests_per_s(item):,.0f} requests per second of CPU")
-    for title, counts in (("faults", report.faults), ("requests", report.outcomes)):
-        click.echo(f"{title}:")
-        for name, count in sorted(counts.items(), key=lambda pair: -pair[1]):
-            click.echo(f"  {count:>9,} {name}")
-    click.echo(f"held at most {report.held_ms_most:.0f} ms; {report.memory_pages} pages of memory at the end")
-
-
-def _requests_per_s(item: TimedReport) -> float:
-    return item.report.requests / item.cpu_s
 
 
 def _growth_line(item: Growth) -> str:

@@ -181,7 +181,7 @@ class Vm:
         record = CallbackRecord(export, arguments, result, spent)
         self.trace_of(served_id).callbacks.append(record)  # a reply for a stream: the stream's, not the root's
         if trap is not None:
-            self._die(str(trap))
+            self.die(str(trap))
         after = self._after
         while after and not self._depth:
             after.popleft()()
@@ -190,7 +190,7 @@ class Vm:
     def after_callback(self, action: Callable[[], None]) -> None:
         self._after.append(action)
 
-    def _die(self, message: str) -> None:
+    def die(self, message: str) -> None:
         """Streams that wait are not told: they fail at their next event, as on Envoy."""
         self.dead = message
         self._after.clear()

@@ -2,7 +2,8 @@
 
     report = FaultRun(artifact("higress"), seed=7).play(requests=100_000)
 
-The faults are in `chaos`, the rules that must hold in `rules`, which look at the gateway and at Redis from outside.
+The faults are in the modules *_chaos, the rules that must hold in `rules`, which look at the gateway and at Redis from
+outside. `cases` are the policies and targets.
 """
 
 from .rules import BrokenRule

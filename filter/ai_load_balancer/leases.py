@@ -37,7 +37,8 @@ class Scope:
         self.cluster = cluster
         self.keys = in_flight_keys(route, cluster)
         self.release = (*RELEASE.by_sha, *self.keys)
-        self.renew = (*RENEW.by_sha, *self.keys, str(ttl_ms))
+        # By source: sent again after NOSCRIPT, it would arrive after a release and take the lease anew.
+        self.renew = (*RENEW.by_source, *self.keys, str(ttl_ms))
 
 
 class Lease:
@@ -145,4 +146,4 @@ class Leases:
         for lease in leases:
             command += (lease.id, WEIGHT, lease.endpoint)
             lease.is_in_redis = True
-        self._client.call(self._root, command, script=RENEW)
+        self._client.call(self._root, command)

@@ -59,7 +59,7 @@ class LocalCounts:
         def change(value: bytes | None) -> bytes:
             nonlocal decision
             board = self._board_in(value)
-            if board is None or not self._is_posted:
+            if board is None or not self._is_posted or self._worker not in board:
                 board = self._board.post(board, self._worker, counts, now_ms)
             decision = decide(self._board.totals(board, now_ms))
             if isinstance(decision, Rejected):

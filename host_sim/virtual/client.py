@@ -74,6 +74,7 @@ class Request:
         self._scheduler = scheduler
         self._start_ns = scheduler.monotonic_ns()
         self._sent_ns: int | None = None
+        self._uploaded_ns: int | None = None
         self._upstream = upstream
         self._route_timeout_ms = route_timeout_ms
         self._on_end = on_end
@@ -92,6 +93,11 @@ class Request:
     def held_ms(self) -> float | None:
         """From the start to the upstream; None if it did not get there."""
         return None if self._sent_ns is None else (self._sent_ns - self._start_ns) / NANOSECONDS_PER_MS
+
+    @property
+    def upload_ms(self) -> float | None:
+        """From the start to the last part of the request; None if the client did not send all of it."""
+        return None if self._uploaded_ns is None else (self._uploaded_ns - self._start_ns) / NANOSECONDS_PER_MS
 
     @property
     def ended(self) -> bool:
@@ -130,6 +136,8 @@ class Request:
             self._trailers_sent = True
             self.stream.request_trailers(self.client.trailers)
             self._sent()
+        elif self._uploaded_ns is None and not self.stream.closed:
+            self._uploaded_ns = self._scheduler.monotonic_ns()
 
     # What goes on at the other side
 

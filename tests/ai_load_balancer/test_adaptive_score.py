@@ -37,10 +37,12 @@ def failed(policy, value, position, total_ms=1, now_ms=NOW_MS):
     return policy.finished(value, position, FAILURE, None, total_ms, now_ms)
 
 
+@pytest.mark.shows("key lb_config.metrics_missing_policy")
 def test_without_samples_the_score_is_what_is_in_flight():
     assert three().scores(three().empty, (0, 4, 1), [0, 1, 2], NOW_MS) == [1, 5, 2]
 
 
+@pytest.mark.shows("key lb_config.ttft_weight", "key lb_config.total_latency_weight")
 def test_the_score_of_a_service_without_errors():
     value = answered(three(), three().empty, 0, 99, 399)
     assert score(three(), value) == pytest.approx(0.7 * 10 + 0.3 * 20)
@@ -54,6 +56,7 @@ def test_a_missing_mean_is_replaced_by_the_other_one():
     assert score(policy, policy.finished(policy.empty, 0, SUCCESS, None, 399, NOW_MS)) == pytest.approx(20)
 
 
+@pytest.mark.shows("key lb_config.ewma_beta")
 def test_means_are_exponentially_weighted_and_beta_is_the_weight_of_the_past():
     policy = three(ewma_beta=0.75)
     value = answered(policy, answered(policy, policy.empty, 1, 100, 1000), 1, 200, 3000)
@@ -62,6 +65,7 @@ def test_means_are_exponentially_weighted_and_beta_is_the_weight_of_the_past():
     assert policy.service(value, 0).ttft_ms < 0
 
 
+@pytest.mark.shows("key lb_config.error_penalty")
 def test_a_failing_service_is_penalised():
     policy = three()
     value = answered(policy, policy.empty, 0, 99, 99)
@@ -110,6 +114,7 @@ def test_those_cooling_down_are_left_out_unless_all_are():
     assert sorted(policy.candidates(value, range(3), NOW_MS + 30_000, bits)) == [0, 1, 2]
 
 
+@pytest.mark.shows("key lb_config.p2c_choices")
 @given(st.integers(1, 12), st.integers(1, 14), st.integers(0, 2**32))
 def test_the_candidates_are_distinct_and_as_many_as_wanted(size, choices, seed):
     policy = AdaptiveScore(size, Weights(p2c_choices=choices))
@@ -172,6 +177,7 @@ def test_the_error_rate_halves_and_a_clock_set_back_changes_nothing():
     assert policy.error_rate(service, NOW_MS + 10**12) == 0
 
 
+@pytest.mark.shows("key lb_config.failure_cooldown_ms")
 def test_a_service_cools_down_as_long_as_is_configured():
     policy = three(failure_cooldown_ms=3_600_000)
     value = failed(policy, policy.empty, 0)

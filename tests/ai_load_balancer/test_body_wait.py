@@ -34,6 +34,7 @@ def finish(stream):
     stream.response_headers({":status": "200"}, end_of_stream=True)
 
 
+@pytest.mark.shows("defect 1")
 def test_a_body_that_never_comes_is_not_waited_for(sim):
     stream = send(sim)
     assert stream.paused

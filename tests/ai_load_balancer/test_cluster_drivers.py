@@ -90,6 +90,7 @@ def metrics(higress_guest):
 MODES = ["LeastBusy", "LeastTotalLatency", "LeastFirstTokenLatency", "AdaptiveScore"]
 
 
+@pytest.mark.shows("policy cluster_metrics", "key lb_config.mode")
 @pytest.mark.parametrize("mode", ["LeastBusy", "AdaptiveScore"])
 def test_requests_spread_by_what_is_in_flight(metrics, mode):
     gateway = metrics(mode)
@@ -105,6 +106,7 @@ def test_requests_spread_by_what_is_in_flight(metrics, mode):
     gateway.finish()
 
 
+@pytest.mark.shows("key lb_config.cluster_header")
 @pytest.mark.parametrize("mode", MODES)
 def test_the_chosen_cluster_is_reached_and_a_client_s_header_is_not(metrics, mode):
     gateway = metrics(mode)
@@ -180,6 +182,7 @@ def test_the_first_chunk_is_the_last_one_that_is_looked_at(metrics, mode):
     gateway.finish()
 
 
+@pytest.mark.shows("key lb_config.rate_limit")
 @pytest.mark.parametrize("mode", MODES)
 def test_a_rate_limit_holds(metrics, mode):
     gateway = metrics(mode, rate_limit=0.5)
@@ -262,6 +265,7 @@ def test_workers_that_are_faster_delay_no_request_and_no_count_is_lost(metrics, 
 # --- what the reference gets wrong
 
 
+@pytest.mark.shows("defect 10")
 @pytest.mark.parametrize("mode", MODES)
 def test_defect_10_a_stream_without_response_headers_ends_well_and_tells_nothing(metrics, mode):
     gateway = metrics(mode)
@@ -278,6 +282,7 @@ def test_defect_10_a_stream_without_response_headers_ends_well_and_tells_nothing
     gateway.finish()
 
 
+@pytest.mark.shows("defect 10")
 @pytest.mark.parametrize("mode", ["LeastTotalLatency", "LeastFirstTokenLatency", "AdaptiveScore"])
 @pytest.mark.parametrize("status", ["201", "204"])
 def test_defect_10_any_2xx_is_a_success(metrics, mode, status):
@@ -293,6 +298,7 @@ def test_defect_10_any_2xx_is_a_success(metrics, mode, status):
     gateway.finish()
 
 
+@pytest.mark.shows("defect 10")
 def test_defect_10_the_error_rate_decays(metrics):
     gateway = metrics("AdaptiveScore")
     for stream in [gateway.send() for _ in range(12)]:
@@ -304,6 +310,7 @@ def test_defect_10_the_error_rate_decays(metrics):
     gateway.sim.close()
 
 
+@pytest.mark.shows("defect 10")
 @pytest.mark.parametrize("mode", MODES)
 def test_defect_10_a_service_that_fails_at_once_attracts_no_traffic(metrics, mode):
     gateway = metrics(mode)
@@ -322,6 +329,7 @@ def test_defect_10_a_service_that_fails_at_once_attracts_no_traffic(metrics, mod
     gateway.sim.close()
 
 
+@pytest.mark.shows("defect 11")
 def test_defect_11_workers_see_what_others_have_in_flight(metrics):
     gateway = metrics("LeastBusy", workers=2)
     streams = [gateway.send_by(worker) for worker in (0, 1) * 3]
@@ -332,6 +340,7 @@ def test_defect_11_workers_see_what_others_have_in_flight(metrics):
     gateway.finish()
 
 
+@pytest.mark.shows("defect 11")
 @pytest.mark.parametrize("mode", ["LeastTotalLatency", "LeastFirstTokenLatency", "AdaptiveScore"])
 def test_defect_11_workers_learn_from_the_requests_of_others(metrics, mode):
     gateway = metrics(mode, workers=2, p2c_choices=3)
@@ -346,6 +355,7 @@ def test_defect_11_workers_learn_from_the_requests_of_others(metrics, mode):
     gateway.finish()
 
 
+@pytest.mark.shows("key lb_config.reroute", "defect 12")
 @pytest.mark.parametrize("reroute", [False, True])
 def test_defect_12_the_route_cache_is_kept_unless_reroute_asks(metrics, reroute):
     gateway = metrics("LeastBusy", reroute=reroute)
@@ -363,6 +373,7 @@ def hashed(guest, weights, **lb_config):
     return Gateway(guest, "cluster_hash", {"clusters": clusters, **lb_config})
 
 
+@pytest.mark.shows("policy cluster_hash", "key lb_config.clusters", "key lb_config.hash_header")
 def test_a_consumer_stays_at_its_cluster(higress_guest):
     gateway = hashed(higress_guest, (20, 80))
     for consumer, service in [("a", SERVICES[1]), ("a", SERVICES[1]), ("b", SERVICES[1]), ("foobar", SERVICES[1])]:

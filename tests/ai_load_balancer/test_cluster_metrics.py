@@ -272,6 +272,7 @@ def recorded(windows, *samples):
     return value
 
 
+@pytest.mark.shows("key lb_config.queue_size")
 def test_the_mean_is_that_of_the_last_samples():
     windows = LatencyWindows(2, WINDOW)
     assert windows.means(windows.empty) == [None, None]

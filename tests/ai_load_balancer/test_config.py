@@ -114,6 +114,7 @@ def test_an_error_names_the_key_what_was_found_and_what_is_allowed(config, expec
         assert len(found) == len(expected)
 
 
+@pytest.mark.shows("key lb_type")
 def test_every_error_is_reported():
     found = errors({"lb_policy": 1, "lb_type": 2, "lb_config": {"servicePort": "x", "timeout": []}})
     assert sorted(error.split(":")[0] for error in found) == [
@@ -149,6 +150,7 @@ def test_what_is_no_json_object_is_refused(text, expected):
     assert caught.value.errors[0].startswith(expected)
 
 
+@pytest.mark.shows("key endpoints")
 def test_without_redis_the_endpoints_are_listed():
     config = parse_dict({**LOCAL, "lb_config": {"maxRequestCount": 5, **REDIS}}, has_redis=False)
     assert config.default.redis is None
@@ -187,9 +189,11 @@ def policy(name, lb_type="endpoint", **lb_config):
     return {"lb_policy": name, "lb_type": lb_type, "lb_config": lb_config}
 
 
+@pytest.mark.shows("key lb_config.redisKeyTTL", "key lb_config.tenant_header")
 def test_prefix_cache():
     config = parse_dict(policy("prefix_cache", **REDIS, redisKeyTTL="60", tenant_header="x-tenant")).default
     assert isinstance(config, PrefixCacheConfig)
+    assert config.redis is not None
     assert (config.ttl_s, config.tenant_header, config.redis.service_port) == (60, "x-tenant", 6379)
 
 
@@ -206,6 +210,7 @@ def test_endpoint_hash():
     assert (config.hash_header, config.load_factor) == ("x-mse-consumer", 1.25)
 
 
+@pytest.mark.shows("key lb_config.cluster_header", "key lb_config.queue_size", "key lb_config.service_list")
 def test_cluster_metrics():
     config = parse_dict(
         policy("cluster_metrics", "cluster", mode="LeastBusy", service_list=SERVICES, rate_limit="0.6")
@@ -281,3 +286,46 @@ def test_a_pseudo_header_can_be_read_but_not_written():
         except ConfigError as error:
             paths = [text.partition(":")[0] for text in error.errors]
         assert paths == found
+
+
+SCRAPED = {**policy("endpoint_metrics", upstream_cluster="llm"), "endpoints": ["10.0.0.1:80"]}
+
+
+def with_keys(config, **lb_config):
+    return {**config, "lb_config": {**config["lb_config"], **lb_config}}
+
+
+@pytest.mark.shows("key lb_config.upstream_cluster", "key lb_config.metrics_path", "key lb_config.scrape_interval_ms")
+def test_endpoint_metrics_without_endpoint_lists():
+    config = parse_dict(SCRAPED, has_redis=False).default
+    assert (config.upstream_cluster, config.scrape_interval_ms, config.metrics_path) == ("llm", 1000, "/metrics")
+    config = parse_dict(with_keys(SCRAPED, scrape_interval_ms="200", metrics_path="/m"), has_redis=False).default
+    assert (config.scrape_interval_ms, config.metrics_path) == (200, "/m")
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({**SCRAPED, "lb_config": {}}, "lb_config.upstream_cluster: is required here"),
+        ({**SCRAPED, "endpoints": None}, "endpoints: is required here"),
+        (with_keys(SCRAPED, scrape_interval_ms=199), "lb_config.scrape_interval_ms: expected an integer from 200 to 6"),
+        (with_keys(SCRAPED, scrape_interval_ms=60_001), "lb_config.scrape_interval_ms: expected an integer from 200"),
+        (with_keys(SCRAPED, metrics_path="metrics"), "lb_config.metrics_path: expected a path that begins with /"),
+        (with_keys(SCRAPED, upstream_cluster=[]), "lb_config.upstream_cluster: "),
+        (policy("endpoint_metrics", admin_cluster="admin"), "lb_config.upstream_cluster: is required here"),
+        (policy("global_least_request", admin_cluster="admin"), "lb_config.upstream_cluster: is required here"),
+        (
+            {**policy("endpoint_hash", admin_cluster="admin", upstream_cluster="llm"), "endpoints": []},
+            "endpoints: is required here",
+        ),
+    ],
+)
+def test_what_is_refused_without_endpoint_lists(config, expected):
+    assert errors(config, has_redis=False)[0].startswith(expected)
+
+
+@pytest.mark.shows("key lb_config.admin_cluster")
+@pytest.mark.parametrize("name", ["global_least_request", "prefix_cache", "endpoint_metrics", "endpoint_hash"])
+def test_the_admin_interface_can_stand_in_for_the_list_of_endpoints(name):
+    config = parse_dict(policy(name, upstream_cluster="llm", admin_cluster="admin"), has_redis=False).default
+    assert (config.endpoints, config.admin_cluster, config.upstream_cluster) == ((), "admin", "llm")

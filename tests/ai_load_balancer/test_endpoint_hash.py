@@ -77,6 +77,7 @@ def test_the_first_within_the_bound_is_taken(in_flight, load_factor, expected):
     assert choose(("a", "b", "c"), in_flight, load_factor) == expected
 
 
+@pytest.mark.shows("key lb_config.load_factor")
 @given(
     st.lists(st.integers(0, 50), min_size=1, max_size=12),
     st.floats(1.0, 3.0),

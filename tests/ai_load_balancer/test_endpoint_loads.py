@@ -5,6 +5,7 @@ import random
 import pytest
 from ai_load_balancer.policies.endpoint_loads import (
     ERROR_HALF_LIFE_MS,
+    ERROR_WEIGHT,
     LOAD_HALF_LIFE_MS,
     MAX_CLOCK_STEP_MS,
     WINDOW_PICKS,
@@ -120,7 +121,7 @@ def test_other_endpoints_keep_what_is_known_of_them():
     loads = EndpointLoads.updated(value, changed)
     assert loads.depths(NOW_MS) == [9, 9, 7]  # new; 7 + 2 picks; 6 + 1 pick
     assert [loads.share_of_picks(position) for position in range(3)] == [0, pytest.approx(2 / 3), pytest.approx(1 / 3)]
-    assert loads.error_rates(NOW_MS) == [0, pytest.approx(1 / 8), 0]
+    assert loads.error_rates(NOW_MS) == [0, pytest.approx(ERROR_WEIGHT), 0]
 
 
 @given(st.binary(max_size=400), st.booleans())

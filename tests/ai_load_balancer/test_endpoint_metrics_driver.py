@@ -79,6 +79,7 @@ def make(higress_guest):
         gateway.finish()
 
 
+@pytest.mark.shows("policy endpoint_metrics")
 def test_requests_go_where_the_queue_is_shortest_and_fill_it_no_higher(make):
     gateway = make()
     assert gateway.reached(3) == {1: 3}
@@ -95,6 +96,7 @@ def test_a_new_scrape_is_followed(make):
     assert gateway.reached(3) == {0: 3}
 
 
+@pytest.mark.shows("defect 9")
 def test_an_unhealthy_endpoint_and_one_without_metrics_get_nothing(make):
     gateway = make([vllm(waiting=30), None, ""])
     assert gateway.reached(5) == {0: 5}
@@ -104,6 +106,7 @@ def test_engines_may_differ(make):
     assert make([triton(waiting=3), vllm(waiting=7), triton(waiting=8)]).reached(2) == {0: 2}
 
 
+@pytest.mark.shows("defect 11")
 def test_workers_count_each_others_requests(make):
     gateway = make([vllm(waiting=0)] * 3, workers=2)
     counts: Counter[int] = Counter()
@@ -112,6 +115,7 @@ def test_workers_count_each_others_requests(make):
     assert set(counts.values()) == {10}
 
 
+@pytest.mark.shows("key lb_config.metric_policy", "key lb_config.target_metric")
 @pytest.mark.parametrize("config", [{"metric_policy": "least"}, {"metric_policy": "most"}])
 def test_least_and_most(make, config):
     gateway = make(
@@ -120,6 +124,7 @@ def test_least_and_most(make, config):
     assert gateway.reached(9) == ({0: 9} if config["metric_policy"] == "least" else {2: 9})
 
 
+@pytest.mark.shows("key lb_config.rate_limit")
 def test_the_rate_limit(make):
     gateway = make(
         [vllm(kv_usage=usage) for usage in (0.1, 0.5, 0.9)],
@@ -175,11 +180,13 @@ def test_a_request_whose_model_cannot_be_read_is_routed_without_it(make, chunks,
     gateway.respond(stream)
 
 
+@pytest.mark.parametrize("pause_ms", [0, 1000])
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_an_endpoint_that_fails_fast_stops_attracting_requests(make, status):
+def test_an_endpoint_that_fails_fast_stops_attracting_requests(make, status, pause_ms):
     gateway = make()
     failures = 0
     for step in range(40):
+        gateway.sim.advance(pause_ms)
         gateway.scrape([vllm(waiting=4, scrape=step), vllm(waiting=0, scrape=step), vllm(waiting=4, scrape=step)])
         stream = gateway.send()
         failing = stream.endpoint.address == ADDRESSES[1]
@@ -265,6 +272,7 @@ def decisions(gateway, stream):
     return [json.loads(line.partition("decision ")[2]) for line in lines]
 
 
+@pytest.mark.shows("key lb_config.decision_log", "key lb_config.decision_header", "defect 13")
 def test_a_decision_is_explained(make):
     gateway = make(
         [vllm(waiting=0, kv_usage=0.5), vllm(waiting=9, loras=["sql"], max_lora=1), ""],

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from ai_load_balancer.upstream import ENDPOINT_HEADER
 
 from host_sim import Endpoint, HttpStream, SteppedRedis, SteppedSimulator
 
@@ -25,7 +26,11 @@ def start(guest: str, policy: str, lb_config: Mapping[str, Any], lb_type: str = 
 
 
 def send(sim: SteppedSimulator, **headers: str) -> HttpStream:
-    stream = sim.open_stream()
+    return send_to_worker(sim, 0, headers)
+
+
+def send_to_worker(sim: SteppedSimulator, worker: int, headers: Mapping[str, str]) -> HttpStream:
+    stream = sim.open_stream(worker)
     pairs = {
         ":method": "POST",
         ":path": "/v1/chat/completions",
@@ -46,6 +51,7 @@ def finish(sim: SteppedSimulator, stream: HttpStream) -> None:
     sim.finish()
 
 
+@pytest.mark.shows("key lb_policy")
 @pytest.mark.parametrize("policy", ["global_least_request", "prefix_cache", "endpoint_hash"])
 def test_a_policy_with_redis(higress_guest: str, policy: str):
     sim = start(higress_guest, policy, REDIS)
@@ -56,6 +62,25 @@ def test_a_policy_with_redis(higress_guest: str, policy: str):
     sim.deliver_redis([2, 1, 0] if policy == "prefix_cache" else [2, 1])
     assert stream.overridden
     finish(sim, stream)
+
+
+@pytest.mark.parametrize("policy", ["global_least_request", "prefix_cache", "endpoint_hash"])
+def test_a_policy_with_leases_on_stock_envoy(envoy_guest: str, policy: str):
+    """Without Redis, by the counts, prefixes and sessions that two workers share."""
+    endpoints = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]
+    config = {"lb_policy": policy, "endpoints": endpoints}
+    options: dict[str, Any] = {"workers": 2, "allow_on_headers_stop_iteration": True}
+    sim = SteppedSimulator(envoy_guest, "envoy", config, {"llm": [*endpoints]}, **options)
+    first = send(sim, **{"x-mse-consumer": "ann", ENDPOINT_HEADER: "10.9.9.9:80"})
+    second = send_to_worker(sim, 1, {"x-mse-consumer": "ann"})
+    addresses = [dict(sim.observe(stream).upstream_headers or [])[ENDPOINT_HEADER] for stream in (first, second)]
+    assert set(addresses) <= set(endpoints)
+    if policy == "prefix_cache":  # the other worker knows who has the prompt
+        assert addresses[0] == addresses[1]
+    else:  # the other worker knows the count; the bound of two requests is one at each endpoint
+        assert addresses[0] != addresses[1]
+    second.response_headers({":status": "200"}, end_of_stream=True)
+    finish(sim, first)
 
 
 def test_endpoint_metrics(higress_guest: str):
@@ -76,6 +101,7 @@ def test_cluster_metrics(higress_guest: str, mode: str):
     finish(sim, stream)
 
 
+@pytest.mark.shows("key lb_config.global_inflight_enabled")
 def test_adaptive_score_with_the_counts_of_all_gateways(higress_guest: str):
     lb_config = {**REDIS, "mode": "AdaptiveScore", "service_list": SERVICES, "global_inflight_enabled": True}
     sim = start(higress_guest, "cluster_metrics", lb_config, "cluster")

@@ -30,6 +30,7 @@ def explainer(to_log=True, header="x-decision"):
     return Explainer("prefix_cache", to_log, header)
 
 
+@pytest.mark.shows("defect 13")
 def test_the_line_is_json_with_all_that_was_compared():
     assert json.loads(explainer().line(ROUTED)) == {
         "policy": "prefix_cache", "rung": "redis", "outcome": "routed", "chosen": "10.0.0.2:80",
@@ -64,6 +65,7 @@ def test_one_line_at_level_info(request_context, caplog):
     assert request_context.decision_text == explainer().header_value(ROUTED)
 
 
+@pytest.mark.shows("key lb_config.decision_log", "key lb_config.decision_header")
 def test_the_log_and_the_header_are_separate_wishes(request_context, caplog):
     with caplog.at_level(logging.INFO):
         explainer(to_log=False).explain(request_context, ROUTED)

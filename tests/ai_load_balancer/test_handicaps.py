@@ -84,6 +84,7 @@ class TestSlowStart:
     def test_the_first_endpoints_are_old(self):
         assert EndpointHealth(SLOW_START_MS).handicaps(ENDPOINTS, START_MS) == NONE
 
+    @pytest.mark.shows("key lb_config.slow_start_s", "defect 4")
     def test_a_new_endpoint_begins_small_and_comes_to_full_load(self):
         health = EndpointHealth(SLOW_START_MS)
         health.handicaps((A, B), START_MS)

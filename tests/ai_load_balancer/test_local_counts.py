@@ -166,6 +166,13 @@ def test_workers_with_other_endpoints_for_a_moment_find_together_again(two):
     assert two.seen(1, fewer) == [1, 1]
 
 
+def test_a_worker_whose_section_was_lost_with_the_board_knows_its_own_counts(two):
+    two.take(0)
+    two.take(1, ENDPOINTS[:2])
+    two.take(1)  # the board of all endpoints again, but the first worker is not on it
+    assert two.seen(0) == two.seen(1) == [2, 1, 0]
+
+
 @pytest.mark.parametrize("status", [Status.CAS_MISMATCH, Status.INTERNAL_FAILURE])
 def test_a_request_is_routed_even_if_the_board_cannot_be_written(two, status):
     two.take(1)

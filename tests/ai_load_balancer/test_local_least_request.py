@@ -60,6 +60,7 @@ def sent_header(gateway, stream):
     return [v for k, v in gateway.sim.observe(stream).upstream_headers if k == ENDPOINT_HEADER]
 
 
+@pytest.mark.shows("policy global_least_request")
 def test_requests_spread_over_the_endpoints_and_are_given_back(gateway):
     streams = [gateway.send() for _ in range(7)]
     assert not any(stream.paused for stream in streams)
@@ -96,6 +97,7 @@ def test_a_stream_that_is_done_twice_gives_back_once(gateway):
         gateway.respond(stream)
 
 
+@pytest.mark.shows("key lb_config.maxRequestCount")
 def test_above_the_limit_the_answer_is_429(envoy_guest):
     gateway = Gateway(envoy_guest, max_request_count=1)
     streams = [gateway.send() for _ in range(3)]
@@ -197,6 +199,7 @@ def test_workers_count_together(envoy_guest):
     gateway.finish()
 
 
+@pytest.mark.shows("key lb_config.lease_ttl_s", "defect 2")
 def test_what_a_dead_worker_has_posted_expires(envoy_guest):
     gateway = Gateway(envoy_guest, max_request_count=1, lease_ttl_s=3)
     board = CountBoard(len(ENDPOINTS), 3000)
@@ -215,6 +218,7 @@ def test_what_a_dead_worker_has_posted_expires(envoy_guest):
     gateway.finish()
 
 
+@pytest.mark.shows("key endpoints")
 def test_endpoints_are_required(envoy_guest):
     with pytest.raises(LoadError, match='endpoints: is required here: an array of "ip:port"'):
         SteppedSimulator(envoy_guest, "envoy", {"lb_policy": "global_least_request"})

@@ -53,6 +53,7 @@ def test_what_every_engine_prints_is_read(read, engine):
     assert read(text) == Metrics(waiting=7, running=12, kv_usage=0.625)
 
 
+@pytest.mark.shows("defect 9")
 def test_the_newer_name_of_the_cache_usage_comes_first(read):
     text = vllm(kv_usage=0.5) + 'vllm:gpu_cache_usage_perc{engine="0"} 0.9\n'
     assert read(text).kv_usage == 0.5
@@ -97,6 +98,7 @@ def test_a_lora_metric_that_cannot_be_read_gives_no_room(read, labels):
     assert not lora.has_room()
 
 
+@pytest.mark.shows("defect 9")
 def test_without_a_lora_metric_there_is_no_lora(read):
     assert read(vllm()).lora == NO_LORA
     assert not NO_LORA.has_room()

@@ -34,6 +34,7 @@ def chosen(in_flight: tuple[int, int, int], numbers: random.Random) -> str:
     return decision.endpoint
 
 
+@pytest.mark.shows("defect 8")
 def test_equals_are_drawn_uniformly():
     numbers = random.Random(1)
     assert_uniform([chosen((0, 0, 0), numbers) for _ in range(3000)], ENDPOINTS)

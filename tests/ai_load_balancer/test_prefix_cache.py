@@ -139,6 +139,7 @@ def test_the_longest_known_prefix_wins_even_if_shorter_ones_expired(index):
     assert index.owners("A") == index.owners("D") == [first]
 
 
+@pytest.mark.shows("defect 7")
 def test_an_owner_that_is_gone_is_repaired_in_the_same_call(index):
     gone, _, _ = index.acquire("ABC")
     others = tuple(endpoint for endpoint in ENDPOINTS if endpoint != gone)
@@ -182,6 +183,7 @@ def test_an_expired_lease_does_not_count(index):
     assert index.acquire("A") == (first, 1, 1)
 
 
+@pytest.mark.shows("key lb_config.redisKeyTTL")
 def test_blocks_expire_and_a_hit_renews_them(index):
     index.acquire("AB")
     assert all(0 < index.database.pttl(PREFIX + block) <= BLOCK_TTL_MS for block in (b"A", b"B"))
@@ -201,6 +203,7 @@ def test_renewals_are_bounded(index):
     assert renewed == [True] * 16 + [False] * 58 + [True] * 16 + [False] * 10
 
 
+@pytest.mark.shows("defect 8")
 def test_ties_are_uniform(index):
     drawn = []
     for i in range(3000):
@@ -225,6 +228,7 @@ def test_many_blocks_and_many_endpoints(index):
     assert index.acquire(blocks, endpoints=endpoints) == (first, 2, 512)
 
 
+@pytest.mark.shows("defect 5")
 def test_all_keys_of_a_call_are_in_one_slot():
     keys = [*KEYS, PREFIX + b"\x00}{\xff", PREFIX + b"{x}"]
     assert len({key_slot(key) for key in keys}) == 1

@@ -48,6 +48,7 @@ def test_sixty_at_once_are_spread_evenly_and_nothing_is_left(higress_guest, redi
     play(scenario)
 
 
+@pytest.mark.shows("defect 2")
 def test_clients_that_go_away_leave_nothing(higress_guest, redis_server, database):
     async def scenario():
         async with simulator(higress_guest, redis_server.url) as sim:
@@ -60,6 +61,7 @@ def test_clients_that_go_away_leave_nothing(higress_guest, redis_server, databas
     play(scenario)
 
 
+@pytest.mark.shows("defect 1")
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_a_request_without_a_body_is_served(higress_guest, redis_server, database, method):
     async def scenario():

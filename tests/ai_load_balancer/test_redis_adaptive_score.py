@@ -92,6 +92,7 @@ def gateway(higress_guest):
     gateway.finish()
 
 
+@pytest.mark.shows("key lb_config.global_inflight_key_prefix")
 def test_redis_takes_one_of_the_scored_candidates(gateway):
     stream = gateway.send()
     assert stream.paused
@@ -141,7 +142,7 @@ def test_a_request_without_redis_gets_its_lease_from_the_next_renewal(gateway):
     gateway.reply(0)
     gateway.sim.advance(21_000)
     command = gateway.reply(1)
-    assert command[1] == sha(RENEW)
+    assert command[1] == str(RENEW.by_source[1]).encode()
     assert command[-1].decode() == gateway.sent_to(stream)
     gateway.respond(stream)
     assert gateway.reply(1)[1] == sha(RELEASE)
@@ -201,7 +202,7 @@ def test_a_long_stream_renews_its_lease(gateway):
     gateway.reply([1, 1])
     gateway.sim.advance(21_000)
     command = gateway.reply(0)
-    assert command[1] == sha(RENEW)
+    assert command[1] == str(RENEW.by_source[1]).encode()
     assert command[3:6] == KEYS
     assert sum(gateway.in_flight()) == 1
     gateway.respond(stream)

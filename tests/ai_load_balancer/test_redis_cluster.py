@@ -39,6 +39,7 @@ def test_the_routes_are_on_different_nodes(cluster):
     assert len(owners) == 3
 
 
+@pytest.mark.shows("defect 5")
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_request_and_its_end(cluster, route):
     keys = in_flight_keys(route, CLUSTER)

@@ -58,6 +58,7 @@ def gateway(higress_guest):
     gateway.finish()
 
 
+@pytest.mark.shows("policy endpoint_hash", "key lb_config.hash_header")
 def test_a_session_asks_for_its_endpoints_in_its_order(gateway):
     stream = gateway.send(**{"x-mse-consumer": SESSION})
     command = gateway.reply([1, 1])
@@ -98,6 +99,7 @@ def test_after_a_reply_that_cannot_be_used_the_gateway_prefers_the_same_endpoint
     stream.response_headers({":status": "200"}, end_of_stream=True)
 
 
+@pytest.mark.shows("key lb_config.load_factor")
 def test_the_gateways_own_choice_keeps_the_bound(gateway):
     streams = []
     for _ in range(5):

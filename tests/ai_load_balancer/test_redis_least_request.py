@@ -89,6 +89,7 @@ def lease_of(acquire):
     return acquire[11]
 
 
+@pytest.mark.shows("policy global_least_request")
 def test_a_request_is_held_routed_and_given_back(gateway):
     stream = gateway.send()
     assert stream.paused
@@ -211,6 +212,7 @@ def test_a_request_waits_for_its_budget_and_no_longer(gateway):
     assert gateway.commands() == []  # Redis has not heard of this request
 
 
+@pytest.mark.shows("key lb_config.redis_budget_ms")
 def test_the_budget_is_that_of_the_configuration(higress_guest):
     gateway = Gateway(higress_guest, redis_budget_ms=40)
     stream = gateway.send()
@@ -338,6 +340,7 @@ def test_a_client_that_goes_away_while_redis_learns_the_script(gateway):
     assert gateway.release() == lease_of(acquire)
 
 
+@pytest.mark.shows("defect 2")
 def test_a_refused_override_lets_the_request_through_and_gives_back(higress_guest):
     gateway = Gateway(higress_guest, endpoints=["not-an-ip:80"])
     stream = gateway.send()
@@ -417,6 +420,7 @@ def test_only_healthy_endpoints_are_candidates(higress_guest):
     gateway.finish()
 
 
+@pytest.mark.shows("key lb_config.maxRequestCount")
 def test_above_the_limit_the_answer_is_429(higress_guest):
     gateway = Gateway(higress_guest, max_request_count=5)
     stream = gateway.send()

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 from ai_load_balancer.scripts import LIVE_COUNTS, in_flight_keys
+from proxywasm.enums import LogLevel
 
 from host_sim import Fault, Raw, ScriptedRedis, Simulator
 from host_sim.codec import RespError
@@ -56,6 +57,7 @@ async def ask(sim, body, headers=JSON_BODY, **options):
     return exchange
 
 
+@pytest.mark.shows("policy prefix_cache")
 def test_conversations_return_to_the_endpoint_that_knows_them(higress_guest, redis_server, database):
     async def scenario(sim):
         firsts = [await ask(sim, conversation(f"question {i}")) for i in range(12)]
@@ -72,6 +74,7 @@ def test_conversations_return_to_the_endpoint_that_knows_them(higress_guest, red
     assert in_flight(database) == {}
 
 
+@pytest.mark.shows("key lb_config.tenant_header", "defect 6")
 def test_tenants_and_models_share_nothing(higress_guest, redis_server, database):
     async def scenario(sim):
         await ask(sim, conversation("hi"))
@@ -85,6 +88,7 @@ def test_tenants_and_models_share_nothing(higress_guest, redis_server, database)
     play(higress_guest, redis_server.url, scenario)
 
 
+@pytest.mark.shows("defect 13")
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
@@ -101,6 +105,7 @@ def test_without_a_prompt_the_counts_decide(higress_guest, redis_server, databas
         exchanges = await asyncio.gather(*(ask(sim, body, headers) for _ in range(6)))
         assert all(exchange.overridden and exchange.upstream_body == body for exchange in exchanges)
         assert set(Counter(exchange.endpoint for exchange in exchanges)) == set(ENDPOINTS)
+        assert not [record for record in sim.gateway.logs if record.level >= LogLevel.ERROR]
 
     play(higress_guest, redis_server.url, scenario)
     assert blocks(database) == []

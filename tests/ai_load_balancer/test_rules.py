@@ -26,6 +26,7 @@ def request(route: str = "chat", authority: str = "llm.example", cluster: str = 
     return Request(route, authority, cluster)
 
 
+@pytest.mark.shows("key _match_route_", "key _match_domain_", "key _match_service_", "key _match_route_prefix_")
 @pytest.mark.parametrize(
     ("rule", "matching", "other"),
     [
@@ -131,6 +132,7 @@ def send(sim: SteppedSimulator, authority: str) -> HttpStream:
     return stream
 
 
+@pytest.mark.shows("key _rules_")
 def test_each_request_gets_the_driver_of_its_rule(higress_guest: str):
     config = {
         "_rules_": [

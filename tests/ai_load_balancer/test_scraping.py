@@ -146,6 +146,7 @@ def test_the_clients_header_is_replaced(make):
     assert gateway.reached(2, **{ENDPOINT_HEADER: ADDRESSES[0]}) == {1: 2}
 
 
+@pytest.mark.shows("key lb_config.metrics_path", "key lb_config.upstream_cluster")
 def test_a_scrape_asks_each_endpoint_through_its_cluster(make):
     gateway = make(metrics_path="/engine/metrics?all=1")
     gateway.sim.advance(TICK_MS)
@@ -172,6 +173,7 @@ def test_a_new_scrape_is_followed(make):
     assert gateway.reached(3) == {0: 3}
 
 
+@pytest.mark.shows("key lb_config.scrape_interval_ms")
 @pytest.mark.parametrize("interval_ms", [200, 1000, 60_000])
 def test_the_endpoints_are_scraped_once_in_an_interval(make, interval_ms):
     gateway = make(scrape_interval_ms=interval_ms)
@@ -227,6 +229,7 @@ def test_an_endpoint_that_hangs_is_away_after_some_timeouts_and_delays_no_other(
     assert gateway.asked[ADDRESSES[0]] >= FAILURES_MAX
 
 
+@pytest.mark.shows("key lb_config.slow_start_s", "defect 4")
 def test_an_endpoint_that_is_back_starts_slowly(make):
     gateway = make(slow_start_s=100)
     gateway.scrape()

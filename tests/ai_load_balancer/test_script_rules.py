@@ -140,6 +140,7 @@ def test_counts_are_told_only_if_they_are_asked_for(scripts):
     assert scripts.prefix_acquire(two) == [2, 3, 1, 3, 3]
 
 
+@pytest.mark.shows("defect 4")
 def test_an_endpoint_that_starts_gets_its_share_of_the_load(scripts):
     """With a quarter of its capacity it gets a fifth of two endpoints' requests."""
     two = NAMES[:2]

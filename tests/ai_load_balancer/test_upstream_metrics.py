@@ -108,6 +108,7 @@ def test_an_equal_answer_gives_the_same_view(reader):
     assert len(reader.texts) == 2
 
 
+@pytest.mark.shows("defect 9")
 def test_only_the_changed_text_is_read_again(reader):
     before = {"a": description(vllm(waiting=1)), "b": description(vllm(waiting=2)), "c": description(vllm(waiting=3))}
     first = reader.view(answer(**before))

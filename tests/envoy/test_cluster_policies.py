@@ -76,6 +76,7 @@ def assert_named_once(fleet: Fleet) -> None:
         assert all(received.values(CLUSTER_HEADER) == [upstream.name] for received in upstream.received)
 
 
+@pytest.mark.shows("policy cluster_hash")
 def test_sessions_reach_the_clusters_that_the_policy_says(hashing: Gateway) -> None:
     policy = ClusterHash(WEIGHTS.items())
     sessions = [f"consumer-{i}" for i in range(60)]
@@ -107,6 +108,7 @@ def test_a_request_without_a_session_is_refused(hashing: Gateway) -> None:
     assert hashing.run(scenario) == Answer(403, None, b"hash header required")
 
 
+@pytest.mark.shows("policy cluster_metrics", "key lb_config.service_list")
 def test_concurrent_requests_spread_over_the_clusters(measuring: Gateway) -> None:
     async def scenario(client: Client) -> list[list[int]]:
         fleet = measuring.fleet

@@ -84,6 +84,7 @@ def print_metrics(fleet: Fleet, **waiting: float) -> None:
         fleet.by_name(name).metrics = lambda scrape, depth=depth: vllm(waiting=depth, scrape=scrape)
 
 
+@pytest.mark.shows("policy endpoint_metrics")
 @pytest.mark.parametrize("name", ["metrics", "both"])
 def test_requests_go_to_the_idle_engine_and_follow_the_metrics(gateways: dict[str, Gateway], name: str) -> None:
     gateway = gateways[name]
@@ -117,6 +118,7 @@ def test_the_client_cannot_choose(gateways: dict[str, Gateway]) -> None:
         assert received.values(DESTINATION_HEADER) == [fleet.by_name("a").address]
 
 
+@pytest.mark.shows("key lb_config.admin_cluster")
 def test_the_endpoints_of_the_admin_interface_are_used(gateways: dict[str, Gateway]) -> None:
     gateway = gateways["listed"]
     fleet = gateway.fleet

@@ -39,6 +39,7 @@ def conversation(topic: str, turns: int) -> bytes:
     return json.dumps({"model": "m", "messages": messages}).encode()
 
 
+@pytest.mark.shows("policy prefix_cache")
 def test_a_conversation_returns_to_its_endpoint_although_others_are_idle(gateway: Gateway) -> None:
     fleet = gateway.fleet
 

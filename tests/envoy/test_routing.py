@@ -24,6 +24,7 @@ async def load_one_endpoint(client: Client, fleet: Fleet) -> str:
     return loaded.name
 
 
+@pytest.mark.shows("policy global_least_request")
 def test_concurrent_requests_even_out_an_uneven_load(gateway: Gateway) -> None:
     async def scenario(client: Client) -> list[list[int]]:
         fleet = gateway.fleet
@@ -106,6 +107,7 @@ def test_a_client_that_goes_away_gives_its_count_back(gateway: Gateway) -> None:
     gateway.run(scenario)
 
 
+@pytest.mark.shows("defect 1")
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 def test_a_request_without_a_body_is_served(gateway: Gateway, method: str) -> None:
     async def scenario(client: Client) -> Answer:

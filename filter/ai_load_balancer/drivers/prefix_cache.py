@@ -21,7 +21,7 @@ from ..policies.prefix_blocks import block_keys, prefix_scope
 from ..policies.request_features import read
 from ..readable_body import has_readable_body
 from ..scripts import ACQUIRE, prefix_acquire, prefix_key_prefix
-from ..telemetry import Telemetry
+from ..telemetry import PROXY, Telemetry
 from ..upstream import Upstream
 from ..waiting import MAX_BODY_WAIT_MS, Waiting
 from .lease_driver import LeaseDriver
@@ -76,6 +76,7 @@ class PrefixCache(LeaseRequest):
     def on_done(self) -> bool | None:
         if self._awaits_body:
             self.driver.awaiting_body.discard(self)
+            self.driver.telemetry.decided(PROXY, "incomplete")
         return super().on_done()
 
     def on_body_overdue(self) -> None:

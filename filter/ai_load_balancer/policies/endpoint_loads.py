@@ -18,8 +18,8 @@ from struct import Struct, pack, pack_into, unpack_from
 from typing import NamedTuple
 
 LOAD_HALF_LIFE_MS = 15_000  # a common scrape interval: a queue depth that old counts half
-ERROR_HALF_LIFE_MS = 30_000
-ERROR_WEIGHT = 1 / 8  # of one response in the error rate
+ERROR_HALF_LIFE_MS = 60_000  # an endpoint that serves again shows it by its responses, sooner
+ERROR_WEIGHT = 1 / 4  # of one response in the error rate; with one failure a second, the rate rises to 0.9
 MIN_ERROR_RATE = 1e-3  # below it there is none
 
 WINDOW_PICKS = 100  # as in the Go plugin

@@ -55,5 +55,5 @@ def prefix_key_prefix(route: bytes, cluster: bytes) -> bytes:
 
 
 def _key_prefix(route: bytes, cluster: bytes) -> bytes:
-    """The braces make all keys of a script one slot."""
-    return b"ailb:{%b|%b}:" % (route, cluster)
+    """The braces make all keys of a script one slot; a brace in a name would end it early, or leave nothing in it."""
+    return b"ailb:{%b}:" % b"|".join((route, cluster)).replace(b"}", b")")
