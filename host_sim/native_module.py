@@ -67,9 +67,8 @@ class NativeModule:
         if attached is not None:
             self.contexts[context_id] = (attached[0], wanted)
 
-    def detach(self, context_id: int, /) -> object:
-        context, _ = self.contexts.pop(context_id, (None, 0))
-        return context
+    def detach(self, context_id: int, /) -> None:
+        self.contexts.pop(context_id, None)
 
     def set_manifest(self, manifest: bytes, /) -> None:
         self.manifest = manifest

@@ -93,8 +93,9 @@ PyObject *method_detach(PyObject *module, PyObject *const *args, Py_ssize_t coun
         return NULL;
     struct context *context = find(numbers.at[0].number);
     PyObject *object = context->object;
-    if (!object)
-        return Py_None;
-    vacate((uint32_t)(context - contexts));
-    return object; /* with the table's reference */
+    if (object) {
+        vacate((uint32_t)(context - contexts));
+        Py_DecRef(object); /* last: it may run Python, which may attach and detach */
+    }
+    return Py_None;
 }

@@ -15,6 +15,8 @@ from .headers import HeaderMap
 
 MAX_CONFIGURATION_BYTES = 16 * 1024 * 1024
 
+live: "dict[int, Context]" = {}  # by context id: what the host's callbacks go to
+
 _BIT = {name: 1 << i for i, name in enumerate(CONTEXT_CALLBACKS)}
 
 
@@ -122,6 +124,7 @@ class HttpContext(Context):
         module is built: see RootContext.further_contexts.
         """
         self.is_deleted = True
+        live[self.context_id] = successor
         host.attach(self.context_id, successor, successor._wanted)
 
     def on_request_headers(self, num_headers: int, end_of_stream: bool) -> int | None:

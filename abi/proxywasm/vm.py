@@ -8,11 +8,10 @@ import json
 import random
 import sys
 import traceback
-from typing import Any
 
 from . import capabilities, grpc_client, http_client, log, redis_client
 from ._host import host
-from .contexts import HttpContext, RootContext, StreamContext, callback_names, mask_of, wanted_callbacks
+from .contexts import HttpContext, RootContext, StreamContext, callback_names, live, mask_of, wanted_callbacks
 from .enums import LogLevel
 from .errors import RedisReplyError, host_error
 from .metrics import Counter
@@ -27,8 +26,6 @@ _ALWAYS_EXPORTED = (
     "proxy_on_grpc_close",
 )
 _ROOT_ALWAYS_WANTED = mask_of("on_vm_start", "on_configure")
-
-_attach, _detach = host.attach, host.detach
 
 exceptions = Counter("proxywasm_exceptions")
 
@@ -60,7 +57,8 @@ class Vm:
 
     def __init__(self, root_class: type[RootContext]) -> None:
         self.root_class = root_class
-        self.roots: dict[int, RootContext] = {}
+        self.contexts = live
+        self.roots: dict[int, RootContext] = {}  # those of the contexts that are roots
         self.on_http_call_response = http_client.on_response
         self.on_redis_call_response = redis_client.on_response
         self.on_grpc_receive_initial_metadata = grpc_client.on_initial_metadata
@@ -79,24 +77,25 @@ class Vm:
         root = self.roots[parent_id]
         context_class = root.http_context or root.stream_context
         if context_class is not None:
-            context = context_class(context_id, root)
-            _attach(context_id, context, context._wanted)
+            context = self.contexts[context_id] = context_class(context_id, root)
+            host.attach(context_id, context, context._wanted)
 
     def _create_root(self, context_id: int) -> None:
         if not self._is_seeded:
             random.seed()  # all VMs start from one snapshot, with one state of the generator
             self._is_seeded = True
         log.refresh_level()
-        root = self.roots[context_id] = self.root_class(context_id)
-        _attach(context_id, _RootCallbacks(root), root._wanted | _ROOT_ALWAYS_WANTED)
+        root = self.contexts[context_id] = self.roots[context_id] = self.root_class(context_id)
+        host.attach(context_id, _RootCallbacks(root), root._wanted | _ROOT_ALWAYS_WANTED)
 
     def on_delete(self, context_id: int) -> None:
         """The host forgets a context; replies that come for it later are dropped or go to their orphan callback."""
-        context: Any = _detach(context_id)
-        if type(context) is _RootCallbacks:
-            context = self.roots.pop(context_id)
+        context = self.contexts.pop(context_id, None)
         if context is not None:
             context.is_deleted = True
+            host.detach(context_id)
+            if context_id in self.roots:
+                del self.roots[context_id]
 
     def on_exception(self, callback: str, context_id: int, error: BaseException) -> None:
         """Logs what a callback raised, and counts it. The host gets the callback's default."""

@@ -63,8 +63,8 @@ class ScriptedHost(ModuleType):
     def set_wanted(self, context_id: int, wanted: int) -> None:
         self.wanted[context_id] = wanted
 
-    def detach(self, context_id: int) -> Any:
-        return self.attached.pop(context_id, None)
+    def detach(self, context_id: int) -> None:
+        del self.attached[context_id]
 
     def encode_command(self, arguments: Any) -> bytes:
         return codec.encode_command(arguments)

@@ -17,7 +17,7 @@ def contexts(sdk, host):
     host.call("on_context_create", 2, 1)
     for name, first in [("http_call", 4), ("grpc_call", 5), ("grpc_stream", 6)]:
         host.answers[name] = first
-    return host.dispatcher.roots[1], host.attached[2]
+    return host.dispatcher.contexts[1], host.dispatcher.contexts[2]
 
 
 HEADERS = [(":method", "GET"), (":path", "/"), (":authority", "a")]

@@ -21,7 +21,7 @@ class Redis:
         sdk.vm.start(Root, "higress")
         host.call("on_context_create", 1, 0)
         host.call("on_context_create", 2, 1)
-        self.root, self.stream = host.dispatcher.roots[1], host.attached[2]
+        self.root, self.stream = host.dispatcher.contexts[1], host.dispatcher.contexts[2]
         self.call_ids = iter(range(3, 1000, 4))
         host.answers["redis_call"] = lambda cluster, query: next(self.call_ids)
         host.answers["get_current_time_nanoseconds"] = lambda: self.now_ns

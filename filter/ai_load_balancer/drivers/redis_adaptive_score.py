@@ -39,9 +39,6 @@ from .target_cluster import TargetCluster
 if TYPE_CHECKING:
     from ..plugin import AiLoadBalancer
 
-# Six digits cost a quarter of repr(), and tell scores apart that latencies do.
-SCORE_FORMAT = "%.6g"
-
 _HOLD_REQUEST = capabilities.HIGRESS.hold_request
 _route_name = capabilities.HIGRESS.route_name.get
 
@@ -215,7 +212,7 @@ class ServiceLeases(Leases):
         command: list[Argument] = [*CLUSTER_ACQUIRE.by_sha, *lease.scope.keys]
         command += (WEIGHT, self.ttl_ms, lease.id, getrandbits(RANDOM_BITS))
         for service, score in zip(services, scores, strict=True):
-            command += (service, SCORE_FORMAT % score)
+            command += (service, repr(score))
         self.ask(context, CLUSTER_ACQUIRE, tuple(command), on_reply)
 
 
