@@ -110,7 +110,7 @@ def test_redis_is_killed_and_comes_back_without_its_data(higress_guest, policy):
 
 def test_a_slow_redis_costs_a_request_its_budget_and_no_more(higress_guest, policy, redis_server, database):
     async def scenario():
-        bench = LeaseBench(higress_guest, policy)
+        bench = LeaseBench(higress_guest, policy, redis_budget_ms=500)
         async with bench.running(redis_server.url):
             database.client_pause(60_000, all=False)
             try:
