@@ -199,8 +199,9 @@ class NativeModule:
         found: tuple[bytes, int] | None = self._find("proxy_get_shared_data", to_bytes(key))
         return found
 
-    def set_shared_data(self, key: Text, value: Text, cas: int, /) -> None:
-        self._call("proxy_set_shared_data", to_bytes(key), to_bytes(value), cas & _U32)
+    def set_shared_data(self, key: Text, value: Text | bytearray, cas: int, /) -> None:
+        data = bytes(value) if isinstance(value, bytearray) else to_bytes(value)
+        self._call("proxy_set_shared_data", to_bytes(key), data, cas & _U32)
 
     def register_shared_queue(self, name: Text, /) -> int:
         return int(self._call("proxy_register_shared_queue", to_bytes(name)))

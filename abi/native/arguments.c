@@ -67,6 +67,15 @@ bool take_truth(PyObject *object, const char *function, struct argument *argumen
     return truth >= 0;
 }
 
+bool take_data(PyObject *object, const char *function, struct argument *argument)
+{
+    if (object->ob_type != &PyByteArray_Type)
+        return take_text(object, function, argument);
+    argument->data = PyByteArray_AsString(object);
+    argument->size = (size_t)PyByteArray_Size(object);
+    return true;
+}
+
 bool take_pairs(PyObject *object, const char *function, struct argument *argument)
 {
     argument->owner = pairs_encode(object);

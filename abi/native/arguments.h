@@ -43,6 +43,7 @@ bool number_is_valid(const char *function, long long value);
 bool take_wide(PyObject *object, const char *function, struct argument *argument);
 bool take_truth(PyObject *object, const char *function, struct argument *argument);
 bool take_pairs(PyObject *object, const char *function, struct argument *argument);
+bool take_data(PyObject *object, const char *function, struct argument *argument);
 
 static inline bool take_number(PyObject *object, const char *function, struct argument *argument)
 {
@@ -62,6 +63,7 @@ static inline bool take_text(PyObject *object, const char *function, struct argu
  *   b  truth value                 -> number
  *   o  any object                  -> nothing: it is taken from args
  *   t  str or bytes                -> data, size
+ *   d  str, bytes or bytearray     -> data, size; only where the host cannot call back meanwhile, and change it
  *   p  sequence of pairs of text   -> data, size of their serialisation
  * False with an exception set if an argument is missing, surplus or not of its kind. arguments_release is due either
  * way. What `data` points to lives as long as the Python arguments, or until then.
@@ -85,6 +87,7 @@ __attribute__((always_inline)) static inline bool arguments_take(struct argument
             (format[i] == 'l' && !take_wide(args[i], function, argument)) ||
             (format[i] == 'b' && !take_truth(args[i], function, argument)) ||
             (format[i] == 't' && !take_text(args[i], function, argument)) ||
+            (format[i] == 'd' && !take_data(args[i], function, argument)) ||
             (format[i] == 'p' && !take_pairs(args[i], function, argument)))
             return false;
     }
@@ -95,7 +98,7 @@ __attribute__((always_inline)) static inline void arguments_release(struct argum
 {
 #pragma unroll
     for (size_t i = 0; i < __builtin_strlen(format); i++) {
-        if ((format[i] == 't' || format[i] == 'p') && arguments->at[i].owner)
+        if ((format[i] == 't' || format[i] == 'd' || format[i] == 'p') && arguments->at[i].owner)
             Py_DecRef(arguments->at[i].owner);
     }
 }

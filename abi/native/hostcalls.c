@@ -160,7 +160,7 @@ METHOD_HEAD(get_shared_data)
     return value;
 }
 
-COMMAND(set_shared_data, "tti", TEXT(0), TEXT(1), NUMBER(2))
+COMMAND(set_shared_data, "tdi", TEXT(0), TEXT(1), NUMBER(2))
 NUMBER_CALL(register_shared_queue, uint32_t, "t", NEVER_ABSENT, TEXT(0))
 NUMBER_CALL(resolve_shared_queue, uint32_t, "tt", STATUS_NOT_FOUND, TEXT(0), TEXT(1))
 COMMAND(enqueue_shared_queue, "it", NUMBER(0), TEXT(1))

@@ -94,6 +94,9 @@ PyObject *PyBool_FromLong(long value);
 
 /* bytes, str */
 PyObject *PyBytes_FromStringAndSize(const char *data, Py_ssize_t size);
+extern PyTypeObject PyByteArray_Type;
+char *PyByteArray_AsString(PyObject *object);
+Py_ssize_t PyByteArray_Size(PyObject *object);
 int PyBytes_AsStringAndSize(PyObject *object, char **data, Py_ssize_t *size);
 char *PyBytes_AsString(PyObject *object);
 PyObject *PyUnicode_DecodeUTF8(const char *data, Py_ssize_t size, const char *errors);

@@ -13,11 +13,11 @@ _MISSING_KEY_CAS = 0x7FFFFFFF
 
 get: Callable[[Text], tuple[bytes, int] | None] = host.get_shared_data
 
-compare_and_set: Callable[[Text, Text, int], None] = host.set_shared_data
+compare_and_set: Callable[[Text, Text | bytearray, int], None] = host.set_shared_data
 """As `set(key, value, cas)`, but the host call itself."""
 
 
-def set(key: Text, value: Text, cas: int = 0) -> None:
+def set(key: Text, value: Text | bytearray, cas: int = 0) -> None:
     """Sets the value if the key still has the number `cas`; 0 sets it anyway. Raises errors.CasMismatch."""
     host.set_shared_data(key, value, cas)
 

@@ -92,6 +92,12 @@ def test_a_refused_call_raises(host: RawHost, call, status):
     assert str(raised.value) == f"on_tick 1 HostError('{function}', {status})"
 
 
+@pytest.mark.parametrize("value", [b"", b"value", bytes(5000)])
+def test_shared_data_takes_a_bytearray(host: RawHost, value):
+    host.run(f"value = bytearray({value!r}); del value[:0]; p.set_shared_data('k', value, 5)")
+    assert host.calls == [("proxy_set_shared_data", b"k", value, 5)]
+
+
 def test_log_reaches_the_host(host: RawHost):
     host.run("p.log(3, 'warned'); p.log(5, b'critical')")
     assert host.log[1:] == [(3, "warned"), (5, "critical")]

@@ -11,6 +11,7 @@ from ai_load_balancer.policies.adaptive_score import (
 )
 from ai_load_balancer.policies.cluster_metrics import Verdict
 from ai_load_balancer.policies.lowest import lowest
+from ai_load_balancer.policies.value import Value
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,6 +108,8 @@ def test_those_cooling_down_are_left_out_unless_all_are():
     value = failed(policy, policy.empty, 1, 1)
     bits = random.Random(0).getrandbits
     assert sorted(policy.candidates(value, range(3), NOW_MS, bits)) == [0, 2]
+    two = three()
+    assert sorted(two.candidates(failed(two, two.empty, 1, 1), None, NOW_MS, bits)) == [0, 2]
     assert sorted(policy.candidates(value, [1], NOW_MS, bits)) == [1]
     assert sorted(policy.candidates(value, range(3), NOW_MS + 30_000, bits)) == [0, 1, 2]
 
@@ -115,16 +118,17 @@ def test_those_cooling_down_are_left_out_unless_all_are():
 @given(st.integers(1, 12), st.integers(1, 14), st.integers(0, 2**32))
 def test_the_candidates_are_distinct_and_as_many_as_wanted(size, choices, seed):
     policy = AdaptiveScore(size, Weights(p2c_choices=choices))
-    among = range(0, size, 2)
-    drawn = policy.candidates(policy.empty, among, NOW_MS, random.Random(seed).getrandbits)
-    assert len(set(drawn)) == len(drawn) == min(choices, len(among))
-    assert set(drawn) <= set(among)
+    for among, within in ((range(0, size, 2), range(0, size, 2)), (None, range(size))):
+        drawn = policy.candidates(policy.empty, among, NOW_MS, random.Random(seed).getrandbits)
+        assert len(set(drawn)) == len(drawn) == min(choices, len(within))
+        assert set(drawn) <= set(within)
 
 
-def test_all_pairs_are_drawn_alike():
+@pytest.mark.parametrize("among", [range(4), None])
+def test_all_pairs_are_drawn_alike(among):
     bits = random.Random(11).getrandbits
     policy = AdaptiveScore(4, Weights())
-    draws = [tuple(policy.candidates(policy.empty, range(4), NOW_MS, bits)) for _ in range(3000)]
+    draws = [tuple(policy.candidates(policy.empty, among, NOW_MS, bits)) for _ in range(3000)]
     assert_uniform(draws, [(i, j) for i in range(4) for j in range(4) if i != j])
 
 
@@ -153,7 +157,8 @@ def test_scores_are_always_numbers_above_zero(ends):
 
 def test_the_statistics_may_begin_behind_something_else():
     policy, shifted = three(), AdaptiveScore(3, Weights(), offset=3)
-    value, behind = policy.empty, b"abc" + shifted.empty
+    value = policy.empty
+    behind: Value = b"abc" + shifted.empty
     for verdict, position in ((SUCCESS, 0), (FAILURE, 1), (SUCCESS, 2)):
         value = policy.finished(value, position, verdict, 10, 20, NOW_MS)
         behind = shifted.finished(behind, position, verdict, 10, 20, NOW_MS)

@@ -16,6 +16,7 @@ from ai_load_balancer.policies.latency_window import (
 from ai_load_balancer.policies.lowest import lowest
 from ai_load_balancer.policies.own_in_flight import FAILURE_HOLD_MS, OwnInFlight
 from ai_load_balancer.policies.recent_picks import RecentPicks
+from ai_load_balancer.policies.value import Value
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -374,7 +375,8 @@ def test_an_abort_tells_something_only_if_it_came_late():
 
 def test_the_windows_may_begin_behind_something_else():
     windows, shifted = LatencyWindows(2, WINDOW), LatencyWindows(2, WINDOW, offset=3)
-    value, behind = windows.empty, b"abc" + shifted.empty
+    value = windows.empty
+    behind: Value = b"abc" + shifted.empty
     for position, latency_ms in ((0, 10), (1, 20), (0, 30)):
         value = windows.record(value, position, latency_ms, NOW_MS)
         behind = shifted.record(behind, position, latency_ms, NOW_MS)

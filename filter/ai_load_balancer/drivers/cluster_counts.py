@@ -11,8 +11,11 @@ from ..policies.cluster_metrics import ADAPTIVE_SCORE, LEAST_BUSY, Verdict, leas
 from ..policies.count_board import WORKER_ID_BYTES, CountBoard
 from ..policies.lowest import lowest
 from ..policies.own_in_flight import OwnInFlight
+from ..policies.value import Value
 from .cluster_mode import RANDOM_BITS, FirstToken, key_of, picks_of
 from .shared_value import ATTEMPTS, SharedValue
+
+_FAILURE = Verdict.FAILURE
 
 
 class CountingMode:
@@ -31,14 +34,13 @@ class CountingMode:
         services: Sequence[str],
         rate_limit: float,
         queue_size: int,
-        statistics: bytes = b"",
+        statistics: Value = b"",
         settings: str = "",
     ) -> None:
         self.name = name
         self._picks = picks_of(services, rate_limit, queue_size)
-        self._board = CountBoard(len(services))
         fixed = (self._picks.empty if self._picks is not None else b"") + statistics
-        self._board_at = len(fixed)
+        self._board = CountBoard(len(services), offset=len(fixed))
         self._shared = SharedValue(
             key_of(name + settings, services, rate_limit, queue_size), fixed, self._board.section_bytes
         )
@@ -55,12 +57,11 @@ class CountingMode:
             own.release(now_ms)
         for _ in ATTEMPTS:
             value = self._shared.read()
-            board = value[self._board_at :]
-            in_flight = self._board.totals(board, now_ms)
+            in_flight = self._board.totals(value, now_ms)
             position = self._choose(value, in_flight, None, now_ms)
             if self._picks is not None and self._picks.is_at_limit(value, position):
                 position = self._choose(value, in_flight, self._picks.below_limit(value), now_ms)
-            if self._count(value, board, position, now_ms):
+            if self._count(value, position, now_ms):
                 return position
         own.start(position)
         return position
@@ -72,15 +73,12 @@ class CountingMode:
     def _choose(self, value: bytes, in_flight: Sequence[int], among: Sequence[int] | None, now_ms: float) -> int:
         raise NotImplementedError
 
-    def _count(self, value: bytes, board: bytes, position: int, now_ms: float) -> bool:
+    def _count(self, value: bytes, position: int, now_ms: float) -> bool:
         """Counts a request; False, and nothing happened, if another worker has changed the value meanwhile."""
         counts = self._own.counts.copy()
         counts[position] += 1
-        board = self._board.post(board, self._worker, counts, now_ms)
-        fixed = value[: self._board_at]
-        if self._picks is not None:
-            fixed = self._picks.with_pick(fixed, position)
-        if not self._shared.write(fixed + board):
+        posted = self._board.post(value, self._worker, counts, now_ms)
+        if not self._shared.write(posted if self._picks is None else self._picks.with_pick(posted, position)):
             return False
         self._own.counts = counts
         return True
@@ -88,14 +86,12 @@ class CountingMode:
     def _post(self, now_ms: float) -> None:
         for _ in ATTEMPTS:
             value = self._shared.read()
-            board_at = self._board_at
-            board = self._board.post(value[board_at:], self._worker, self._own.counts, now_ms)
-            if self._shared.write(value[:board_at] + board):
+            if self._shared.write(self._board.post(value, self._worker, self._own.counts, now_ms)):
                 return
 
     def _totals_without(self, value: bytes, position: int, now_ms: float) -> list[int]:
         """What was in flight before a request was counted at `position`."""
-        totals = [*self._board.totals(value[self._board_at :], now_ms)]
+        totals = [*self._board.totals(value, now_ms)]
         totals[position] = max(0, totals[position] - 1)
         return totals
 
@@ -107,7 +103,7 @@ class LeastBusyMode(CountingMode):
     def finish(
         self, position: int, verdict: Verdict, started_ms: float, first_token_ms: float | None, now_ms: float
     ) -> None:
-        if verdict is Verdict.FAILURE:
+        if verdict is _FAILURE:
             self._own.fail(position, started_ms, now_ms)
         else:
             self._own.finish(position)
@@ -142,16 +138,16 @@ class AdaptiveScoreMode(CountingMode):
         ttft_ms = None if first_token_ms is None else first_token_ms - started_ms
         for _ in ATTEMPTS:
             value = self._shared.read()
-            board_at = self._board_at
-            board = self._board.post(value[board_at:], self._worker, self._own.counts, now_ms)
-            value = self._policy.finished(value, position, verdict, ttft_ms, now_ms - started_ms, now_ms)
-            if self._shared.write(value[:board_at] + board):
+            posted = self._board.post(value, self._worker, self._own.counts, now_ms)
+            if self._shared.write(
+                self._policy.finished(posted, position, verdict, ttft_ms, now_ms - started_ms, now_ms)
+            ):
                 return
 
     def scored(self, now_ms: float) -> tuple[Sequence[int], list[float]]:
         """Candidates and their scores. Whoever chooses one of them must call `start_at`. Raises HostError."""
         value = self._shared.read()
-        in_flight = self._board.totals(value[self._board_at :], now_ms)
+        in_flight = self._board.totals(value, now_ms)
         among = self._picks.below_limit(value) if self._picks is not None else None
         candidates = self._policy.candidates(value, among, now_ms, getrandbits)
         return candidates, self._policy.scores(value, in_flight, candidates, now_ms)
@@ -160,7 +156,7 @@ class AdaptiveScoreMode(CountingMode):
         """Counts a request that was chosen for by others. Raises HostError; then nothing was started."""
         for _ in ATTEMPTS:
             value = self._shared.read()
-            if self._count(value, value[self._board_at :], position, now_ms):
+            if self._count(value, position, now_ms):
                 return
         self._own.start(position)
 

@@ -9,11 +9,14 @@ from typing import TypeAlias
 
 from ..policies.cluster_metrics import LEAST_FIRST_TOKEN_LATENCY, Verdict
 from ..policies.latency_window import LatencyWindows
+from ..policies.value import Value
 from .cluster_mode import RANDOM_BITS, key_of, picks_of
 from .shared_value import ATTEMPTS, SharedValue
 
-Recorder: TypeAlias = Callable[[bytes, int, float, float], bytes]
+Recorder: TypeAlias = Callable[[Value, int, float, float], Value]
 """(value, position, latency_ms, now_ms) -> the value after it."""
+
+_FAILURE, _ABORTED = Verdict.FAILURE, Verdict.ABORTED
 
 
 class LatencyMode:
@@ -31,7 +34,7 @@ class LatencyMode:
 
     def start(self, now_ms: float) -> int:
         for _ in ATTEMPTS:
-            value = self._shared.read()
+            value: Value = self._shared.read()
             position, is_probe = self._windows.choose(value, None, now_ms, getrandbits(RANDOM_BITS))
             if self._picks is not None and self._picks.is_at_limit(value, position):
                 below = self._picks.below_limit(value)
@@ -52,9 +55,9 @@ class LatencyMode:
     def finish(
         self, position: int, verdict: Verdict, started_ms: float, first_token_ms: float | None, now_ms: float
     ) -> None:
-        if verdict is Verdict.FAILURE:
+        if verdict is _FAILURE:
             self._record(self._windows.record_failure, position, now_ms - started_ms, now_ms)
-        elif verdict is Verdict.ABORTED:
+        elif verdict is _ABORTED:
             self._record(self._windows.record_abort, position, now_ms - started_ms, now_ms)
         elif not self.wants_first_token:
             self._record(self._windows.record, position, now_ms - started_ms, now_ms)

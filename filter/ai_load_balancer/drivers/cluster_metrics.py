@@ -27,6 +27,9 @@ _routed_locally = TELEMETRY.decisions(LOCAL, ROUTED)
 _in_flight = TELEMETRY.in_flight
 _logger = logging.getLogger(__name__)
 
+# A member's lookup in its class costs several times that of a global name.
+_SUCCESS, _ABORTED = Verdict.SUCCESS, Verdict.ABORTED
+
 
 class ClusterMetricsRequest(HttpContext):
     """One request. It counts at its service until the stream is done, however it ends."""
@@ -36,7 +39,7 @@ class ClusterMetricsRequest(HttpContext):
     _position: int | None = None
     _started_ms = 0.0
     _first_token_ms: float | None = None
-    _verdict = Verdict.ABORTED  # until a response comes
+    _verdict = _ABORTED  # until a response comes
 
     def on_request_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
         driver = self.driver
@@ -55,7 +58,7 @@ class ClusterMetricsRequest(HttpContext):
 
     def on_response_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
         status = self.response_headers.get(":status")
-        self._verdict = Verdict.SUCCESS if status == "200" else verdict(status)
+        self._verdict = _SUCCESS if status == "200" else verdict(status)
         return None
 
     def on_done(self) -> bool | None:
@@ -80,7 +83,7 @@ class ClusterMetricsRequest(HttpContext):
         TELEMETRY.decided(PROXY, "host_error")
         _logger.warning("%s%s; the request continues on its own route", log_prefix(self), reason)
         if self._position is not None:
-            self._finish(self._position, Verdict.ABORTED)
+            self._finish(self._position, _ABORTED)
         explainer = self.driver.explainer
         if explainer is not None:
             explainer.explain(self, Explanation(PROXY, "host_error", "", {"mode": self.driver.mode.name}, {}))
@@ -104,7 +107,7 @@ class FirstTokenRequest(ClusterMetricsRequest):
             self.want_no_more("on_response_body")
             self._first_token_ms = now_ms = _now_ns() / NS_PER_MS
             record = self.driver.mode.first_token
-            if record is not None and self._position is not None and self._verdict is Verdict.SUCCESS:
+            if record is not None and self._position is not None and self._verdict is _SUCCESS:
                 record(self._position, now_ms - self._started_ms, now_ms)
         return None
 

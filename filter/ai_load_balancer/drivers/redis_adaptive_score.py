@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _HOLD_REQUEST = capabilities.HIGRESS.hold_request
 _route_name = capabilities.HIGRESS.route_name.get
 
+_ROUTED_BY = {rung: TELEMETRY.decisions(rung, ROUTED) for rung in (REDIS, LOCAL)}
+
 _now_ns = clock.now_ns
 _logger = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class RedisAdaptiveScoreRequest(FirstTokenRequest):
     _route = b""
     _candidates: Sequence[int] = ()
     _scores: Sequence[float] = ()
+    _names: tuple[str, ...] = ()  # of the candidates, as Redis is asked for them
     _asked: Lease | None = None  # what a reply is awaited for
     _lost: Lease | None = None  # what nobody waits for any longer
     _lease: Lease | None = None
@@ -96,9 +99,11 @@ class RedisAdaptiveScoreRequest(FirstTokenRequest):
         if not rung.may_ask(now_ms):
             TELEMETRY.fell_back(REDIS, "breaker_open")
             return False
+        services = self.driver.services
+        self._names = tuple([services[position] for position in self._candidates])
         lease = leases.new_service_lease(self._route)
         try:
-            leases.ask_for_service(self, lease, self._names(), self._scores, self._on_reply)
+            leases.ask_for_service(self, lease, self._names, self._scores, self._on_reply)
         except RedisUnreachable as error:
             rung.failed(now_ms)
             self._fall_back("unreachable", error)
@@ -121,7 +126,7 @@ class RedisAdaptiveScoreRequest(FirstTokenRequest):
         TELEMETRY.lookup_us.record(int((_now_ns() / NS_PER_MS - self._started_ms) * 1000))
 
     def _carry_out(self, reply: object) -> None:
-        driver, names = self.driver, self._names()
+        driver, names = self.driver, self._names
         lease, self._asked = self._asked, None
         assert lease is not None
         try:
@@ -152,7 +157,7 @@ class RedisAdaptiveScoreRequest(FirstTokenRequest):
             self._position = position
             TELEMETRY.in_flight.add(1)
             driver.target.send(driver.services[position])
-            TELEMETRY.decided(rung, ROUTED)
+            _ROUTED_BY[rung].increment(1)
         except HostError as error:
             self._give_up(error)
             if self._lease is not None:
@@ -169,10 +174,6 @@ class RedisAdaptiveScoreRequest(FirstTokenRequest):
 
     def _compared(self, position: int) -> dict[int, dict[str, float]]:
         return {i: {"score": round(score, 3)} for i, score in zip(self._candidates, self._scores, strict=True)}
-
-    def _names(self) -> tuple[str, ...]:
-        services = self.driver.services
-        return tuple([services[position] for position in self._candidates])
 
 
 def _diagnosis(reply: object, error: MalformedReply) -> tuple[str, object]:

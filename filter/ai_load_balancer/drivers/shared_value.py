@@ -3,6 +3,8 @@
 from proxywasm import shared_data
 from proxywasm.errors import CasMismatch
 
+from ..policies.value import Value
+
 MAX_ATTEMPTS = 16  # beyond it a change is given up: no request waits
 
 ATTEMPTS = range(MAX_ATTEMPTS)
@@ -17,9 +19,9 @@ class SharedValue:
     A change is read, edit, write, within one callback, and anew for one of ATTEMPTS while `write` returns False.
     """
 
-    def __init__(self, key: bytes, empty: bytes, record_bytes: int = 0) -> None:
+    def __init__(self, key: bytes, empty: Value, record_bytes: int = 0) -> None:
         self._key = key
-        self._empty = empty
+        self._empty = bytes(empty)
         self._record_bytes = record_bytes
         self._size = len(empty)  # that of the last value that was ours
         self._cas = 0
@@ -32,7 +34,7 @@ class SharedValue:
         value, self._cas = found
         return value if len(value) == self._size or self._is_ours(value) else self._empty
 
-    def write(self, value: bytes) -> bool:
+    def write(self, value: Value) -> bool:
         """False if another worker wrote since `read`. Raises HostError."""
         try:
             _compare_and_set(self._key, value, self._cas)

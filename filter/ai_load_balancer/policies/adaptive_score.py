@@ -16,15 +16,19 @@ ServiceStatistics per service. The first factor is computed once, when a request
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from itertools import permutations
+from math import perm, sqrt
 from struct import Struct
 from typing import NamedTuple
 
 from .cluster_metrics import Verdict
+from .value import Value
 
 ERROR_HALF_LIFE_MS = 30_000  # as long as the default cooldown
+MAX_DRAWS = 1024  # that are listed in advance; of more services the candidates are drawn one by one
 
 _MISSING = -1.0  # a mean without samples
+_SUCCESS, _ABORTED = Verdict.SUCCESS, Verdict.ABORTED
 
 
 class ServiceStatistics(NamedTuple):
@@ -46,6 +50,7 @@ class ServiceStatistics(NamedTuple):
 _NUMBER = Struct("<d")
 _FACTOR_AND_ERRORS = Struct("<2d")
 _SERVICE = Struct(f"<{len(ServiceStatistics._fields)}d")
+_HISTORY = Struct(f"<8x{len(ServiceStatistics._fields) - 1}d")  # all but the latency factor
 _SERVICE_BYTES = _SERVICE.size
 
 
@@ -69,17 +74,22 @@ class AdaptiveScore:
         self._weights = weights
         self._offset = offset
         self._first = offset + _NUMBER.size
-        self.empty = _NUMBER.pack(0.0) + _SERVICE.pack(*ServiceStatistics()) * size
+        is_drawn = weights.p2c_choices < size and perm(size, weights.p2c_choices) <= MAX_DRAWS
+        self._draws = tuple(permutations(range(size), weights.p2c_choices)) if is_drawn else ()  # if all are ready
+        self.empty: Value = _NUMBER.pack(0.0) + _SERVICE.pack(*ServiceStatistics()) * size
 
     def candidates(
-        self, value: bytes, among: Sequence[int] | None, now_ms: float, random_bits: Callable[[int], int]
+        self, value: Value, among: Sequence[int] | None, now_ms: float, random_bits: Callable[[int], int]
     ) -> Sequence[int]:
         """Those `among` the positions (at least one; None is all) that are not cooling down, if any are.
 
         Of more than p2c_choices as many are drawn; `random_bits(n)` is a random integer of n bits.
         """
+        is_any_cooling = _NUMBER.unpack_from(value, self._offset)[0] > now_ms
+        if self._draws and among is None and not is_any_cooling:
+            return self._draws[random_bits(31) % len(self._draws)]
         ready = [*(self._positions if among is None else among)]
-        if _NUMBER.unpack_from(value, self._offset)[0] > now_ms:
+        if is_any_cooling:
             ready = [i for i in ready if self.service(value, i).cooling_until_ms <= now_ms] or ready
         choices = self._weights.p2c_choices
         if choices >= len(ready):
@@ -91,7 +101,7 @@ class AdaptiveScore:
             size -= 1
         return drawn
 
-    def scores(self, value: bytes, in_flight: Sequence[int], candidates: Sequence[int], now_ms: float) -> list[float]:
+    def scores(self, value: Value, in_flight: Sequence[int], candidates: Sequence[int], now_ms: float) -> list[float]:
         """The scores of the candidates, in their order; `in_flight` is by position."""
         scores = []
         for position in candidates:
@@ -102,27 +112,27 @@ class AdaptiveScore:
 
     def finished(
         self,
-        value: bytes,
+        value: Value,
         position: int,
         verdict: Verdict,
         ttft_ms: float | None,
         total_ms: float,
         now_ms: float,
-    ) -> bytes:
+    ) -> Value:
         """The value after the end of a request, with times >= 0; `ttft_ms` is None if no token came.
 
         An abort tells nothing.
         """
-        if verdict is Verdict.ABORTED:
+        if verdict is _ABORTED:
             return value
         changed = bytearray(value)
         at = self._first + position * _SERVICE_BYTES
-        _, errors, successes, counted_ms, consecutive, cooling_until_ms, ttft, total = _SERVICE.unpack_from(value, at)
+        errors, successes, counted_ms, consecutive, cooling_until_ms, ttft, total = _HISTORY.unpack_from(value, at)
         beta = self._weights.ewma_beta
         left = _left_after(now_ms - counted_ms)
         errors *= left
         successes *= left
-        if verdict is Verdict.SUCCESS:
+        if verdict is _SUCCESS:
             successes += 1.0
             consecutive = 0.0
             if ttft_ms is not None:
@@ -147,9 +157,9 @@ class AdaptiveScore:
             ttft,
             total,
         )
-        return bytes(changed)
+        return changed
 
-    def service(self, value: bytes, position: int) -> ServiceStatistics:
+    def service(self, value: Value, position: int) -> ServiceStatistics:
         """What the value says about one service."""
         return ServiceStatistics(*_SERVICE.unpack_from(value, self._first + position * _SERVICE_BYTES))
 
@@ -159,7 +169,7 @@ class AdaptiveScore:
         errors = service.errors * left
         return errors / (errors + service.successes * left + 1)
 
-    def _penalised(self, value: bytes, position: int, load: float, now_ms: float) -> float:
+    def _penalised(self, value: Value, position: int, load: float, now_ms: float) -> float:
         service = self.service(value, position)
         if service.cooling_until_ms > now_ms:
             load += service.consecutive_errors + 1
@@ -171,7 +181,7 @@ class AdaptiveScore:
         weights = self._weights
         return weights.ttft_weight * sqrt(ttft_ms + 1.0) + weights.total_latency_weight * sqrt(total_ms + 1.0)
 
-    def _slowest(self, value: bytes) -> float:
+    def _slowest(self, value: Value) -> float:
         return max([self.service(value, position).total_ms for position in self._positions])
 
 

@@ -16,33 +16,47 @@ MAX_WORKERS = 1024  # beyond it, the section that is on the board for longest is
 
 
 class CountBoard:
-    """Reads and writes boards of `size` counts. A board that is missing (None) or of another size has no sections.
+    """Reads and writes boards of `size` counts, which begin at `offset` in a value and end with it.
 
-    A section expires after `section_ttl_ms` unless it is posted again.
+    A board that is missing (None) or of another size has no sections. A section expires after `section_ttl_ms` unless
+    it is posted again.
     """
 
-    def __init__(self, size: int, section_ttl_ms: int = SECTION_TTL_MS) -> None:
+    def __init__(self, size: int, section_ttl_ms: int = SECTION_TTL_MS, offset: int = 0) -> None:
         self._section = Struct(f"<{WORKER_ID_BYTES}sd{size}I")
+        self._posted = Struct(f"<{WORKER_ID_BYTES}xd{size}I")  # a section without the worker's id
         self._zeros = (0,) * size
         self.section_bytes = self._section.size
         self._section_ttl_ms = section_ttl_ms
+        self._offset = offset
+        self._one_section_bytes = offset + self.section_bytes  # of a value whose board has one section
 
-    def totals(self, board: bytes | None, now_ms: float) -> Sequence[int]:
+    def totals(self, value: bytes | None, now_ms: float) -> Sequence[int]:
         """The sums of all sections that have not expired."""
-        size = self._section.size
-        if not board or len(board) % size:
+        if not value:
             return self._zeros
-        if len(board) == size:
-            section = self._section.unpack(board)
-            return section[2:] if section[1] > now_ms else self._zeros
-        living = [section[2:] for section in self._section.iter_unpack(board) if section[1] > now_ms]
+        if len(value) == self._one_section_bytes:
+            section = self._posted.unpack_from(value, self._offset)
+            return section[1:] if section[0] > now_ms else self._zeros
+        board = value[self._offset :]
+        if len(board) % self.section_bytes:
+            return self._zeros
+        living = [section[1:] for section in self._posted.iter_unpack(board) if section[0] > now_ms]
         return list(map(sum, zip(*living, strict=True))) if living else self._zeros
 
-    def post(self, board: bytes | None, worker: bytes, counts: Sequence[int], now_ms: float) -> bytes:
-        """The board with the worker's section replaced. A worker that was not on it also removes what has expired."""
+    def post(self, value: bytes | None, worker: bytes, counts: Sequence[int], now_ms: float) -> bytes:
+        """The value with the worker's section replaced. A worker that was not there also removes what has expired."""
         section = self._section.pack(worker, now_ms + self._section_ttl_ms, *counts)
+        if not value:
+            return section
+        offset = self._offset
+        if len(value) != self._one_section_bytes or not value.startswith(worker, offset):
+            section = self._replaced(value[offset:], worker, section, now_ms)
+        return value[:offset] + section if offset else section
+
+    def _replaced(self, board: bytes, worker: bytes, section: bytes, now_ms: float) -> bytes:
         size = self.section_bytes
-        if not board or (len(board) == size and board.startswith(worker)) or len(board) % size:
+        if len(board) % size:
             return section
         position = board.find(worker)
         while position > 0 and position % size:  # found inside a section: an id begins one

@@ -14,6 +14,7 @@ from math import inf
 from struct import Struct
 
 from .lowest import lowest
+from .value import Value
 
 PROBE_INTERVAL_MS = 30_000
 PROBE_EVERY = 32
@@ -38,9 +39,9 @@ class LatencyWindows:
         self._rings_at = self._touched_at + self._numbers.size
         self._samples_at = self._rings_at + size * _RING_BYTES
         numbers = self._numbers.pack(*[inf] * size) + bytes(self._numbers.size)
-        self.empty = numbers + bytes(size * (_RING_BYTES + window * _SAMPLE_BYTES))
+        self.empty: Value = numbers + bytes(size * (_RING_BYTES + window * _SAMPLE_BYTES))
 
-    def choose(self, value: bytes, among: Sequence[int] | None, now_ms: float, random_number: int) -> tuple[int, bool]:
+    def choose(self, value: Value, among: Sequence[int] | None, now_ms: float, random_number: int) -> tuple[int, bool]:
         """The service with the lowest mean `among` the positions (at least one; None is all), or one to be probed.
 
         Returns its position, and whether it is a probe, which must be noted by `probed`.
@@ -59,13 +60,13 @@ class LatencyWindows:
             return lowest(means, random_number), False
         return among[lowest([means[i] for i in among], random_number)], False
 
-    def probed(self, value: bytes, position: int, now_ms: float) -> bytes:
+    def probed(self, value: Value, position: int, now_ms: float) -> Value:
         """The value with a probe noted."""
         changed = bytearray(value)
         _NUMBER.pack_into(changed, self._touched_at + position * _NUMBER_BYTES, now_ms)
-        return bytes(changed)
+        return changed
 
-    def record(self, value: bytes, position: int, latency_ms: float, now_ms: float) -> bytes:
+    def record(self, value: Value, position: int, latency_ms: float, now_ms: float) -> Value:
         """The value with one more sample of the service; the oldest one leaves a full window."""
         window = self._window
         ring_at = self._rings_at + position * _RING_BYTES
@@ -82,14 +83,14 @@ class LatencyWindows:
         _NUMBER.pack_into(changed, self._touched_at + position * _NUMBER_BYTES, now_ms)
         _RING.pack_into(changed, ring_at, taken, total_ms)
         _SAMPLE.pack_into(changed, sample_at, sample_ms)
-        return bytes(changed)
+        return changed
 
-    def record_failure(self, value: bytes, position: int, latency_ms: float, now_ms: float) -> bytes:
+    def record_failure(self, value: Value, position: int, latency_ms: float, now_ms: float) -> Value:
         """The value with a sample that is bad however fast the service failed."""
         worst_ms = max((mean for mean in self.means(value) if mean is not None), default=0.0)
         return self.record(value, position, max(latency_ms, worst_ms) * FAILURE_FACTOR, now_ms)
 
-    def record_abort(self, value: bytes, position: int, latency_ms: float, now_ms: float) -> bytes:
+    def record_abort(self, value: Value, position: int, latency_ms: float, now_ms: float) -> Value:
         """The value after a request that ended unanswered, and by no failure of the service.
 
         The answer would have taken longer than `latency_ms`: this is a sample if it is above the mean. Else, or without
@@ -100,6 +101,6 @@ class LatencyWindows:
             return value
         return self.record(value, position, latency_ms, now_ms)
 
-    def means(self, value: bytes) -> list[float | None]:
+    def means(self, value: Value) -> list[float | None]:
         """The mean latency of each service in ms, None without samples."""
         return [None if mean == inf else mean for mean in self._numbers.unpack_from(value, self._means_at)]

@@ -6,6 +6,8 @@ or NOBODY as long as there were fewer picks.
 
 from collections.abc import Sequence
 
+from .value import Value
+
 MAX_SERVICES = 255
 NOBODY = 255
 
@@ -17,23 +19,28 @@ class RecentPicks:
         self._positions = range(size)
         self._window = window
         self._rate_limit = rate_limit
-        self._one = [bytes((position,)) for position in range(size)]
-        self.empty = bytes((NOBODY,)) * window
+        self._limit = rate_limit * window  # picks, once there were as many as the window holds
+        self.empty: Value = bytes((NOBODY,)) * window
 
-    def is_at_limit(self, value: bytes, position: int) -> bool:
+    def is_at_limit(self, value: Value, position: int) -> bool:
         """Whether the service's share of the picks has reached the limit."""
-        window, count = self._window, value.count
-        return count(position, 0, window) >= self._rate_limit * (window - count(NOBODY, 0, window))
+        window = self._window
+        picks = value.count(position, 0, window)
+        if value[0] != NOBODY:
+            return picks >= self._limit
+        return picks >= self._rate_limit * (window - value.count(NOBODY, 0, window))
 
-    def below_limit(self, value: bytes) -> Sequence[int] | None:
+    def below_limit(self, value: Value) -> Sequence[int] | None:
         """The positions of all services below the limit; None if none is, and then all may be picked."""
         return [position for position in self._positions if not self.is_at_limit(value, position)] or None
 
-    def with_pick(self, value: bytes, position: int) -> bytes:
+    def with_pick(self, value: Value, position: int) -> Value:
         """The value with one more pick; the oldest is forgotten."""
-        window = self._window
-        return value[1:window] + self._one[position] + value[window:]
+        changed = bytearray(value)
+        del changed[0]
+        changed.insert(self._window - 1, position)
+        return changed
 
-    def share(self, value: bytes, position: int) -> float:
+    def share(self, value: Value, position: int) -> float:
         """The service's share of the picks, 0..1."""
         return value.count(position, 0, self._window) / (self._window - value.count(NOBODY, 0, self._window) or 1)
