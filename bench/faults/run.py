@@ -97,7 +97,7 @@ class FaultRun:
         )
         self.gateway = GatewayChaos(f"{seed} gateway", self.sim, case, self._died, by_itself)
         self.leases = views.RedisView(self.redis.memory, case.keys)
-        self.board = views.BoardView(self.sim.gateway, case.keys[0], ENDPOINTS)
+        self.board = views.BoardView(self.sim.gateway, case.keys[0])
         self._lease_ttl_ms = 1000 * case.lease_ttl_s
         self._addresses = frozenset(ENDPOINTS)
         self._client_every_ms = client_every_ms

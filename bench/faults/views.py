@@ -1,12 +1,9 @@
 """What the run with faults looks at from outside: the leases in Redis, the gateway's own counts, its metrics."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from hashlib import blake2b
-from itertools import combinations
+from collections.abc import Iterable
 
-from ai_load_balancer.local_counts import FINGERPRINT_BYTES
-from ai_load_balancer.policies.count_board import CountBoard
+from ai_load_balancer.policies.endpoint_board import living
 from ai_load_balancer.scripts import LIVE_COUNTS
 
 from host_sim.gateway import Gateway
@@ -51,32 +48,20 @@ class RedisView:
 
 
 class BoardView:
-    """The gateway's own counts under `key`, of any part of `addresses`: a board tells by a fingerprint whose it is."""
+    """The gateway's own counts under `key`."""
 
-    def __init__(self, gateway: Gateway, key: bytes, addresses: Iterable[str]) -> None:
+    def __init__(self, gateway: Gateway, key: bytes) -> None:
         self._gateway = gateway
         self._key = key
-        self._addresses = tuple(sorted(addresses))
 
     def counts(self) -> dict[str, int]:
         """Without zeros; empty if there is no board."""
         value = self._gateway.shared.data.items(VM_ID).get(self._key)
-        if not value:
-            return {}
         now_ms = self._gateway.scheduler.realtime_ns() // 1_000_000
-        for endpoints in self._subsets():
-            if value.startswith(_fingerprint(endpoints)):
-                totals = CountBoard(len(endpoints)).totals(value[FINGERPRINT_BYTES:], now_ms)
-                return {endpoint: count for endpoint, count in zip(endpoints, totals, strict=True) if count}
-        raise AssertionError(f"a board of unknown endpoints: {value!r}")
-
-    def _subsets(self) -> Iterator[tuple[str, ...]]:
-        for size in range(len(self._addresses), -1, -1):
-            yield from combinations(self._addresses, size)
-
-
-def _fingerprint(endpoints: tuple[str, ...]) -> bytes:
-    return blake2b("\n".join(endpoints).encode(), digest_size=FINGERPRINT_BYTES).digest()
+        found: Counter[str] = Counter()
+        for _, _, counts in living(value, now_ms):
+            found.update(counts)
+        return {endpoint: count for endpoint, count in found.items() if count}
 
 
 def decisions(gateway: Gateway) -> Counter[str]:

@@ -5,8 +5,6 @@ from typing import Generic, Protocol, TypeVar
 
 from .due import is_due
 
-MAX_BODY_WAIT_MS = 1_000  # for the first part of a body
-
 
 class Held(Protocol):
     context_id: int

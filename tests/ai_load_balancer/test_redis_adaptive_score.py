@@ -12,7 +12,7 @@ from host_sim import Fault, RespError, SteppedRedis, SteppedSimulator
 from .test_cluster_drivers import HEADER, HEADERS, SERVICES
 
 REDIS = "outbound|6379||redis.static"
-KEYS = list(in_flight_keys(b"r", b"fleet|AdaptiveScore"))
+KEYS = list(in_flight_keys(b"", b"fleet|AdaptiveScore"))
 BUDGET_MS = 200
 LB_CONFIG = {
     "mode": "AdaptiveScore",

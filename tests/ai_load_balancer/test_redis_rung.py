@@ -1,5 +1,7 @@
 """When Redis is asked, and how long a request waits for it: budget, breaker, probes."""
 
+from typing import Any
+
 import pytest
 from ai_load_balancer.redis_rung import FAILURES_TO_OPEN, PROBE_INTERVAL_MS, RedisRung
 
@@ -19,7 +21,7 @@ class Request:
         self.told.append(("spent", self.context_id))
 
 
-class Rung(RedisRung):
+class Rung(RedisRung[Any]):
     def __init__(self):
         super().__init__(BUDGET_MS)
         self.told: list[tuple[str, int]] = []

@@ -1,10 +1,11 @@
 """Rules: which requests each kind of match takes, which kind counts, and what a request gets from them."""
 
 import json
+from typing import NamedTuple
 
 import pytest
-from ai_load_balancer.config import ConfigError, LeastRequestConfig, Request, parse
-from ai_load_balancer.config.rules import without_port
+from ai_load_balancer.config import ConfigError, LeastRequestConfig, parse
+from ai_load_balancer.config.rules import Request, without_port
 
 from host_sim import HttpStream, SteppedRedis, SteppedSimulator
 
@@ -12,6 +13,12 @@ REDIS = {"serviceFQDN": "redis.static", "servicePort": 6379}
 REDIS_CLUSTER = "outbound|6379||redis.static"
 GLOBAL = {"lb_policy": "global_least_request", "lb_config": {**REDIS, "maxRequestCount": 1}}
 CLUSTER = "outbound|80||llm.dns"
+
+
+class KnownRequest(NamedTuple):
+    route: str
+    authority: str
+    cluster: str
 
 
 def limit_for(request: Request, *rules: dict[str, object], **global_values: object) -> int | None:
@@ -23,7 +30,7 @@ def limit_for(request: Request, *rules: dict[str, object], **global_values: obje
 
 
 def request(route: str = "chat", authority: str = "llm.example", cluster: str = CLUSTER) -> Request:
-    return Request(route, authority, cluster)
+    return KnownRequest(route, authority, cluster)
 
 
 @pytest.mark.shows("key _match_route_", "key _match_domain_", "key _match_service_", "key _match_route_prefix_")

@@ -282,7 +282,7 @@ def test_a_request_whose_body_does_not_come_is_routed_without_it(make, gives_bod
     assert gateway.named(stream) == ADDRESSES[1]
     stream.request_body(b'{"model":"sql"}', end_of_stream=True)
     gateway.respond(stream)
-    assert (gateway.counter("metrics", "routed"), gateway.counter("metrics", "client_gone")) == (1, 1)
+    assert (gateway.counter("metrics", "routed"), gateway.counter("proxy", "incomplete")) == (1, 1)
 
 
 def test_least(make):

@@ -6,7 +6,7 @@ route (with services too: both must match), domain, service, route prefix. As in
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from .reader import ConfigReader
 
@@ -22,13 +22,15 @@ MATCH_KEYS = (ROUTES, DOMAINS, SERVICES, ROUTE_PREFIXES)
 _CLUSTER_PARTS = 4  # outbound|port|subset|fqdn
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Protocol):
     """What rules look at. `authority` may carry a port; `cluster` is the name of the service's cluster."""
 
-    route: str
-    authority: str
-    cluster: str
+    @property
+    def route(self) -> str: ...
+    @property
+    def authority(self) -> str: ...
+    @property
+    def cluster(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from contextlib import suppress
 from random import getrandbits
 from typing import TYPE_CHECKING, Protocol
 
-from proxywasm import HostError, HttpContext, clock, continue_request, shared_data
-from proxywasm.enums import DataAction, HeaderAction
+from proxywasm import HostError, clock, shared_data
 from proxywasm.errors import CasMismatch
 
+from ..due import is_due
 from ..explanation import Explainer, Explanation
 from ..log_prefix import log_prefix
 from ..policies.endpoint_loads import EndpointLoads
@@ -22,15 +22,13 @@ from ..policies.request_model import model_of
 from ..readable_body import has_readable_body
 from ..telemetry import METRICS, PROXY, ROUTED, Telemetry
 from ..upstream import Upstream
-from ..waiting import MAX_BODY_WAIT_MS, Waiting
+from .body_request import MAX_BODY_WAIT_MS, BodyRequest, BodyWait
 from .driver import bound
 
 if TYPE_CHECKING:
     from ..plugin import AiLoadBalancer
 
 RANDOM_BITS = 31
-_AWAIT_BODY = int(HeaderAction.STOP_ITERATION)
-_AWAIT_MORE = int(DataAction.STOP_ITERATION_AND_BUFFER)
 
 _TELEMETRY = Telemetry("endpoint_metrics")
 _ROUTED = _TELEMETRY.decisions(METRICS, ROUTED)
@@ -50,7 +48,7 @@ class Views(Protocol):
     def on_tick(self, now_ms: int) -> None: ...
 
 
-class EndpointMetricsRequest(HttpContext):
+class EndpointMetricsRequest(BodyRequest):
     """One request. Of its response, the status alone is looked at."""
 
     root: "AiLoadBalancer"
@@ -58,7 +56,6 @@ class EndpointMetricsRequest(HttpContext):
     _cluster = b""
     _view: View
     _choice: Choice | None = None
-    _awaits_body = False
 
     def on_request_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
         driver = self.driver
@@ -70,9 +67,7 @@ class EndpointMetricsRequest(HttpContext):
             self._cluster = cluster
             self._view = view = driver.views.view(cluster, now_ms())
             if not end_of_stream and driver.policy.needs_model(view) and has_readable_body(self):
-                self._awaits_body = True
-                driver.awaiting_body.add(self, clock.now_ns() // 1_000_000)
-                return _AWAIT_BODY
+                return self.await_body()
         except (HostError, ValueError) as error:
             self._give_up("host_error", error)
             return None
@@ -81,21 +76,9 @@ class EndpointMetricsRequest(HttpContext):
         self._route(has_body=False)
         return None
 
-    def on_request_body(self, body_size: int, end_of_stream: bool) -> int | None:
-        if self._awaits_body:
-            self.driver.awaiting_body.discard(self)
-            if not end_of_stream:
-                return _AWAIT_MORE
-            self._awaits_body = False
-            self._route(has_body=True)
-        return None
-
-    def on_request_trailers(self, num_trailers: int) -> int | None:
-        if self._awaits_body:
-            self.driver.awaiting_body.discard(self)
-            self._awaits_body = False
-            self._route(has_body=True)
-        return None
+    def is_held_with(self, has_body: bool) -> bool:
+        self._route(has_body)
+        return False
 
     def on_response_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
         choice = self._choice
@@ -110,18 +93,7 @@ class EndpointMetricsRequest(HttpContext):
         if self._choice is not None:
             self._choice = None
             _TELEMETRY.in_flight.add(-1)
-        elif self._awaits_body:
-            self.driver.awaiting_body.discard(self)
-            _TELEMETRY.decided(METRICS, "client_gone")
-        return None
-
-    def on_body_overdue(self) -> None:
-        """No part of the body came: the client is slow, or this gateway does not give bodies of held requests."""
-        self._awaits_body = False
-        try:
-            self._route(has_body=False)
-        finally:
-            continue_request()
+        return super().on_done()
 
     def _route(self, has_body: bool) -> None:
         driver, view = self.driver, self._view
@@ -171,24 +143,23 @@ class EndpointMetricsDriver:
         self.upstream = upstream
         self.views = views
         self.explainer = explainer
-        self.awaiting_body: Waiting[EndpointMetricsRequest] = Waiting(MAX_BODY_WAIT_MS)
+        self.telemetry = _TELEMETRY
+        self.bodies = BodyWait()
         self.tick_period_ms = min(upstream.tick_period_ms, views.tick_period_ms, MAX_BODY_WAIT_MS)
-        self._next_tick_ms = 0
+        self._ticked_ms = 0
         self.context_class = bound(EndpointMetricsRequest, self, explainer)
 
     @property
     def is_idle(self) -> bool:
-        return self.awaiting_body.is_empty
+        return self.bodies.is_idle
 
     def on_tick(self) -> None:
         at_ms = clock.now_ns() // 1_000_000
-        if at_ms >= self._next_tick_ms:
-            self._next_tick_ms = at_ms + self.tick_period_ms
+        if is_due(at_ms, self._ticked_ms, self.tick_period_ms):
+            self._ticked_ms = at_ms
             self.upstream.on_tick(at_ms)
             self.views.on_tick(at_ms)
-        for request in self.awaiting_body.overdue(at_ms):
-            request.make_current()
-            request.on_body_overdue()
+        self.bodies.on_tick()
 
     def choose(self, cluster: bytes, view: View, model: str | None) -> Choice | None:
         """Decides and counts the request; None if no metrics are known. Raises HostError.

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from random import getrandbits
 from typing import TYPE_CHECKING
 
-from proxywasm import RedisClient, RedisScript, clock, continue_request
-from proxywasm.enums import DataAction, HeaderAction
+from proxywasm import RedisClient, RedisScript
 from proxywasm.redis_client import Argument
 
 from ..config import PrefixCacheConfig
@@ -21,73 +20,36 @@ from ..policies.prefix_blocks import block_keys, prefix_scope
 from ..policies.request_features import read
 from ..readable_body import has_readable_body
 from ..scripts import ACQUIRE, prefix_acquire, prefix_key_prefix
-from ..telemetry import PROXY, Telemetry
+from ..telemetry import Telemetry
 from ..upstream import Upstream
-from ..waiting import MAX_BODY_WAIT_MS, Waiting
+from .body_request import BodyRequest, BodyWait
 from .lease_driver import LeaseDriver
 from .lease_request import RANDOM_BITS, LeaseRequest, detail_argument, handicaps_argument
 
 if TYPE_CHECKING:
     from ..plugin import AiLoadBalancer
 
-_AWAIT_BODY = int(HeaderAction.STOP_ITERATION)
-_HOLD_BODY = int(DataAction.STOP_ITERATION_AND_BUFFER)
-_HOLD_TRAILERS = 1
-
 _TELEMETRY = Telemetry("prefix_cache")
 
 
-class PrefixCache(LeaseRequest):
+class PrefixCache(BodyRequest, LeaseRequest):
     """One request. It is decided when its body is complete."""
 
     driver: "PrefixCacheDriver"
     keys: Sequence[bytes] = ()  # of the prompt's blocks
     matched_blocks = 0
-    _awaits_body = False
     _has_body = False
 
     def on_request_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
-        if end_of_stream:
-            return super().on_request_headers(num_headers, end_of_stream)
-        if not has_readable_body(self):
+        if not end_of_stream:
+            if has_readable_body(self):
+                return self.await_body()
             self.want_no_more("on_request_body", "on_request_trailers")
-            return super().on_request_headers(num_headers, end_of_stream)
-        self._awaits_body = True
-        self.driver.awaiting_body.add(self, clock.now_ns() // 1_000_000)
-        return _AWAIT_BODY
+        return super().on_request_headers(num_headers, end_of_stream)
 
-    def on_request_body(self, body_size: int, end_of_stream: bool) -> int | None:
-        if self._awaits_body and not end_of_stream:
-            self.driver.awaiting_body.discard(self)
-            return _HOLD_BODY
-        return _HOLD_BODY if self._is_held_with_body() else None
-
-    def on_request_trailers(self, num_trailers: int) -> int | None:
-        return _HOLD_TRAILERS if self._is_held_with_body() else None
-
-    def _is_held_with_body(self) -> bool:
-        if not self._awaits_body:
-            return self._is_waiting
-        self._awaits_body = False
-        self._has_body = True
-        self.driver.awaiting_body.discard(self)
+    def is_held_with(self, has_body: bool) -> bool:
+        self._has_body = has_body
         return self.is_held()
-
-    def on_done(self) -> bool | None:
-        if self._awaits_body:
-            self.driver.awaiting_body.discard(self)
-            self.driver.telemetry.decided(PROXY, "incomplete")
-        return super().on_done()
-
-    def on_body_overdue(self) -> None:
-        """No part of the body came: the client is slow, or this gateway does not give bodies of held requests."""
-        self._awaits_body = False
-        is_held = False
-        try:
-            is_held = self.is_held()
-        finally:
-            if not is_held:
-                continue_request()
 
     def prepare(self) -> None:
         if not self._has_body:
@@ -154,16 +116,12 @@ class PrefixCacheDriver(LeaseDriver):
         self.detail = detail_argument(explainer)
         self.prefixes = LocalPrefixes(config.ttl_s)
         self.key_prefix = prefix_key_prefix
-        self.awaiting_body: Waiting[PrefixCache] = Waiting(MAX_BODY_WAIT_MS)
+        self.bodies = BodyWait()
 
     @property
     def is_idle(self) -> bool:
-        return self.awaiting_body.is_empty and super().is_idle
+        return self.bodies.is_idle and super().is_idle
 
     def on_tick(self) -> None:
         super().on_tick()
-        if self.awaiting_body.is_empty:
-            return
-        for request in self.awaiting_body.overdue(clock.now_ns() // 1_000_000):
-            request.make_current()
-            request.on_body_overdue()
+        self.bodies.on_tick()

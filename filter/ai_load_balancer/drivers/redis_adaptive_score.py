@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from ..plugin import AiLoadBalancer
 
 _HOLD_REQUEST = capabilities.HIGRESS.hold_request
-_route_name = capabilities.HIGRESS.route_name.get
 
 _ROUTED_BY = {rung: TELEMETRY.decisions(rung, ROUTED) for rung in (REDIS, LOCAL)}
 
@@ -52,6 +51,8 @@ class RedisAdaptiveScoreRequest(FirstTokenRequest):
     """One request. A lease that nobody waits for any longer is given back when the reply comes."""
 
     driver: "RedisAdaptiveScoreDriver"
+    # What is in flight at a service counts for all routes; and to read the route's name would make the gateway choose
+    # the route before the header names the cluster.
     _route = b""
     _candidates: Sequence[int] = ()
     _scores: Sequence[float] = ()
@@ -64,7 +65,6 @@ class RedisAdaptiveScoreRequest(FirstTokenRequest):
         self._started_ms = now_ms = _now_ns() / NS_PER_MS
         try:
             self._candidates, self._scores = self.driver.adaptive.scored(now_ms)
-            self._route = _route_name() or b""
             if self._is_asked(int(now_ms)):
                 return _HOLD_REQUEST
         except HostError as error:

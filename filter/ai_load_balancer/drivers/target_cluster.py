@@ -2,8 +2,11 @@
 
 from proxywasm import HttpContext, Property, capabilities, foreign
 
+from ..upstream import ENDPOINT_HEADER
+
 _keep_route_cache = Property("clear_route_cache").set
 _set_header = HttpContext.request_headers.set
+_remove_header = HttpContext.request_headers.remove
 
 
 class TargetCluster:
@@ -24,4 +27,5 @@ class TargetCluster:
             _keep_route_cache("off")
         _set_header(self._header, cluster)
         if self._asks_for_route:
+            _remove_header(ENDPOINT_HEADER)  # a client's own: the cluster chooses its endpoint
             foreign.clear_route_cache()

@@ -44,7 +44,7 @@ class EndpointBoard:
         return self._names + self._board.post(value[len(self._names) :], self._worker, counts, now_ms)
 
     def _carried_over(self, value: bytes | None, own: Mapping[str, int], now_ms: int) -> bytes:
-        sections = [section for section in self._living(value, now_ms) if section[0] != self._worker]
+        sections = [section for section in living(value, now_ms) if section[0] != self._worker]
         sections = [*sections[1 - MAX_WORKERS :], (self._worker, now_ms + self._ttl_ms, own)]
         elsewhere = {name for _, _, counts in sections for name, count in counts.items() if count} - self._known
         names = (*self._endpoints, *sorted(elsewhere))
@@ -56,16 +56,17 @@ class EndpointBoard:
             ]
         )
 
-    def _living(self, value: bytes | None, now_ms: int) -> list[tuple[bytes, float, Mapping[str, int]]]:
-        """(worker, when it expires, counts by endpoint) of all living workers."""
-        head, line_end, rest = (value or b"").partition(b"\n")
-        if not line_end:
-            return []
-        names = head.decode("utf-8", "surrogateescape").split(" ")
-        return [
-            (worker, until_ms, dict(zip(names, counts, strict=True)))
-            for worker, until_ms, counts in CountBoard(len(names), self._ttl_ms).living(rest, now_ms)
-        ]
+
+def living(value: bytes | None, now_ms: int) -> list[tuple[bytes, float, Mapping[str, int]]]:
+    """(worker, when its counts expire, its counts by endpoint) of all living workers on a board."""
+    head, line_end, rest = (value or b"").partition(b"\n")
+    if not line_end:
+        return []
+    names = head.decode("utf-8", "surrogateescape").split(" ")
+    return [
+        (worker, until_ms, dict(zip(names, counts, strict=True)))
+        for worker, until_ms, counts in CountBoard(len(names)).living(rest, now_ms)
+    ]
 
 
 def _names(endpoints: Sequence[str]) -> bytes:
