@@ -373,6 +373,17 @@ def test_an_abort_tells_something_only_if_it_came_late():
     assert windows.means(windows.record_abort(windows.empty, 0, 300, NOW_MS)) == [None]
 
 
+def test_the_board_may_begin_behind_something_else():
+    board, shifted = CountBoard(2), CountBoard(2, offset=3)
+    value, behind = b"", b"abc"
+    for worker, counts in ((WORKER, (1, 0)), (WORKER, (2, 0)), (OTHER, (0, 3)), (WORKER, (4, 5))):
+        value = board.post(value, worker, counts, NOW_MS)
+        behind = shifted.post(behind, worker, counts, NOW_MS)
+        assert behind == b"abc" + value
+        assert list(shifted.totals(behind, NOW_MS)) == list(board.totals(value, NOW_MS))
+    assert list(shifted.totals(b"abc", NOW_MS)) == [0, 0]
+
+
 def test_the_windows_may_begin_behind_something_else():
     windows, shifted = LatencyWindows(2, WINDOW), LatencyWindows(2, WINDOW, offset=3)
     value = windows.empty
