@@ -62,6 +62,14 @@ class RedisScript:
         self.by_sha: tuple[Argument, ...] = ("EVALSHA", sha, str(num_keys))
         self.by_source: tuple[Argument, ...] = ("EVAL", source, str(num_keys))
 
+    def with_keys(self, num_keys: int) -> "RedisScript":
+        """The same script for another number of keys."""
+        other = RedisScript.__new__(RedisScript)
+        other.name = self.name
+        other.by_sha = (*self.by_sha[:2], str(num_keys))
+        other.by_source = (*self.by_source[:2], str(num_keys))
+        return other
+
     def __repr__(self) -> str:
         return f"RedisScript({self.name!r})"
 
@@ -152,9 +160,8 @@ def on_response(root_id: int, call_id: int, status: int, response_size: int) -> 
     if call is None:
         _pending.dropped_replies.increment(1)
         return
-    if call[1] is None and not status:
-        if _get_buffer_bytes(_REPLY_BUFFER, 0, 1) in _FINE_REPLIES:
-            return  # nobody waits for what it says
+    if call[1] is None and not status and _get_buffer_bytes(_REPLY_BUFFER, 0, 1) in _FINE_REPLIES:
+        return  # nobody waits for what it says
     value: RedisValue
     if status:
         value = RedisUnreachable(f"{call[3].cluster}: no reply (connection failed, closed or timed out)")

@@ -100,7 +100,7 @@ def test_redis_takes_one_of_the_scored_candidates(gateway):
     assert command[:3] == [b"EVALSHA", sha(CLUSTER_ACQUIRE), b"3"]
     assert command[3:6] == KEYS
     assert command[6:8] == [b"1", b"60000"]
-    assert command[11::2] == [b"1.0", b"1.0"]  # nothing is known, nothing in flight
+    assert command[11::2] == [b"1000000", b"1000000"]  # millionths: nothing is known, nothing in flight
     candidates = [part.decode() for part in command[10::2]]
     assert len(set(candidates)) == 2
     assert set(candidates) < set(SERVICES)

@@ -17,9 +17,9 @@ from ..explanation import Explainer, Explanation
 from ..log_prefix import log_prefix
 from ..policies.endpoint_loads import EndpointLoads
 from ..policies.endpoint_metrics import Choice, EndpointMetrics, View
-from ..policies.handicaps import is_failure
 from ..policies.request_model import model_of
 from ..readable_body import has_readable_body
+from ..response_failure import has_failed
 from ..telemetry import METRICS, PROXY, ROUTED, Telemetry
 from ..upstream import Upstream
 from .body_request import MAX_BODY_WAIT_MS, BodyRequest, BodyWait
@@ -83,8 +83,7 @@ class EndpointMetricsRequest(BodyRequest):
     def on_response_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
         choice = self._choice
         if choice is not None:
-            status = self.response_headers.get(":status")
-            failed = status != "200" and is_failure(status or "")
+            failed = has_failed(self)
             if failed or choice.has_failed:
                 self.driver.note_outcome(self._cluster, self._view.addresses[choice.position], failed)
         return None

@@ -28,7 +28,8 @@ from ..leases import Lease
 from ..log_prefix import log_prefix
 from ..policies.decision import Rejected, Routed
 from ..policies.global_least_request import MalformedReply, read_reply
-from ..policies.handicaps import NONE, Handicaps, encoded, is_failure
+from ..policies.handicaps import NONE, Handicaps, encoded
+from ..response_failure import has_failed
 from ..telemetry import LOCAL, PROXY, REDIS, REJECTED
 from .lease_driver import Place, TooManyPlaces
 from .texts import RETRY_AFTER, TOO_MANY_REQUESTS
@@ -92,9 +93,7 @@ class LeaseRequest(HttpContext):
         return self.driver.upstream.hold_request if self.is_held() else None
 
     def on_response_headers(self, num_headers: int, end_of_stream: bool) -> int | None:
-        status = self.response_headers.get(":status")
-        if status != "200" and status:
-            self._has_failed = is_failure(status)
+        self._has_failed = has_failed(self)
         return None
 
     def on_done(self) -> bool | None:

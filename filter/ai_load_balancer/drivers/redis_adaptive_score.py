@@ -43,6 +43,8 @@ _HOLD_REQUEST = capabilities.HIGRESS.hold_request
 
 _ROUTED_BY = {rung: TELEMETRY.decisions(rung, ROUTED) for rung in (REDIS, LOCAL)}
 
+SCORE_SCALE = 1_000_000  # scores go to Redis as whole numbers, which are cheap to write
+
 _now_ns = clock.now_ns
 _logger = logging.getLogger(__name__)
 
@@ -212,7 +214,7 @@ class ServiceLeases(Leases):
         command: list[Argument] = [*CLUSTER_ACQUIRE.by_sha, *lease.scope.keys]
         command += (WEIGHT, self.ttl_ms, lease.id, getrandbits(RANDOM_BITS))
         for service, score in zip(services, scores, strict=True):
-            command += (service, repr(score))
+            command += (service, max(1, int(score * SCORE_SCALE)))
         self.ask(context, CLUSTER_ACQUIRE, tuple(command), on_reply)
 
 

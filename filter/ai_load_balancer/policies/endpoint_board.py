@@ -22,13 +22,13 @@ class EndpointBoard:
         self._names = _names(endpoints)
         self._worker = worker
         self._ttl_ms = ttl_ms
-        self._board = CountBoard(len(endpoints), ttl_ms)
+        self._board = CountBoard(len(endpoints), ttl_ms, offset=len(self._names))
 
     def totals(self, value: bytes, now_ms: int) -> Sequence[int]:
         """What all workers have in flight at `endpoints`, by a value that `posted` gave."""
         names_size = value.index(b"\n") + 1
         if names_size == len(self._names):
-            return self._board.totals(value[names_size:], now_ms)
+            return self._board.totals(value, now_ms)
         count = value.count(b" ", 0, names_size) + 1
         return CountBoard(count, self._ttl_ms).totals(value[names_size:], now_ms)[: len(self._endpoints)]
 
@@ -41,7 +41,7 @@ class EndpointBoard:
         if value is None or not value.startswith(self._names) or not own.keys() <= self._known:
             return self._carried_over(value, own, now_ms)
         counts = [own.get(endpoint, 0) for endpoint in self._endpoints]
-        return self._names + self._board.post(value[len(self._names) :], self._worker, counts, now_ms)
+        return self._board.post(value, self._worker, counts, now_ms)
 
     def _carried_over(self, value: bytes | None, own: Mapping[str, int], now_ms: int) -> bytes:
         sections = [section for section in living(value, now_ms) if section[0] != self._worker]

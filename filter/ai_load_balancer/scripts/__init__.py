@@ -34,13 +34,13 @@ CLUSTER_ACQUIRE = _script("cluster_acquire", num_keys=3)
 RELEASE = _script("release", num_keys=3)
 RENEW = _script("renew", num_keys=3)
 LIVE_COUNTS = _script("live_counts", num_keys=3)
-_PREFIX_ACQUIRE = _source("prefix_acquire")
+_PREFIX_ACQUIRE = _script("prefix_acquire", num_keys=4)
 
 
 @cache  # at most one for each number up to prefix_blocks.MAX_BLOCKS
 def prefix_acquire(num_blocks: int) -> RedisScript:
     """prefix_acquire.lua for a prompt of so many blocks, at least one."""
-    return RedisScript("prefix_acquire", _PREFIX_ACQUIRE, num_keys=3 + num_blocks)
+    return _PREFIX_ACQUIRE.with_keys(3 + num_blocks)
 
 
 def in_flight_keys(route: bytes, cluster: bytes) -> tuple[bytes, bytes, bytes]:
