@@ -103,6 +103,10 @@ class ManualScheduler:
     def realtime_ns(self) -> int:
         return self._epoch_ns + self._now_ns
 
+    def set_realtime(self, by_ms: float) -> None:
+        """Sets the clock that tells the time of day, forward or (below 0) back; timers run on."""
+        self._epoch_ns += round(by_ms * NANOSECONDS_PER_MS)
+
     def monotonic_ns(self) -> int:
         return self._now_ns
 
