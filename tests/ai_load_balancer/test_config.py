@@ -329,3 +329,8 @@ def test_what_is_refused_without_endpoint_lists(config, expected):
 def test_the_admin_interface_can_stand_in_for_the_list_of_endpoints(name):
     config = parse_dict(policy(name, upstream_cluster="llm", admin_cluster="admin"), has_redis=False).default
     assert (config.endpoints, config.admin_cluster, config.upstream_cluster) == ((), "admin", "llm")
+
+
+@pytest.mark.parametrize("rules", [{"lb_config": {"password": "s3cret"}}, [{"password": "s3cret"}, 1]])
+def test_an_error_never_shows_a_password(rules):
+    assert "s3cret" not in str(errors({**GOOD, "_rules_": rules}))

@@ -5,9 +5,8 @@ from collections import Counter
 
 import pytest
 from ai_load_balancer.policies.decision import Rejected
-from ai_load_balancer.policies.global_least_request import MalformedReply
 from ai_load_balancer.policies.handicaps import NONE, OWNER_FAILURES, Handicap, encoded
-from ai_load_balancer.policies.prefix_cache import MAX_OWNERS, RoutedByPrefix, choose, read_reply, record
+from ai_load_balancer.policies.prefix_cache import MAX_OWNERS, RoutedByPrefix, choose, record
 from ai_load_balancer.scripts import LIVE_COUNTS, RELEASE, in_flight_keys, prefix_acquire, prefix_key_prefix
 from redis.crc import key_slot
 
@@ -64,19 +63,6 @@ def test_a_block_is_recorded_for_who_got_the_prompt():
     assert record(["b:1"], ENDPOINTS, "a:1") == ["a:1", "b:1"]
     assert record(["gone:1", "a:1", "b:1"], ENDPOINTS, "b:1") == ["b:1", "a:1"]
     assert len(record([f"{i}" for i in range(9)], [f"{i}" for i in range(9)] + ["a:1"], "a:1")) == MAX_OWNERS
-
-
-def test_the_reply_of_the_script_is_read():
-    assert read_reply([2, 7, 3], ENDPOINTS) == RoutedByPrefix("b:1", 7, 3)
-    assert read_reply([0, 4, 0], ENDPOINTS) == Rejected(4)
-
-
-@pytest.mark.parametrize(
-    "reply", [None, b"OK", [], [1, 1], [1, 1, -1], [1, 1, b"1"], [4, 1, 0], [1, 0, 0], [1, 1, 0, 0]]
-)
-def test_a_malformed_reply_is_refused_with_an_excerpt(reply):
-    with pytest.raises(MalformedReply, match=r"^expected .*, found "):
-        read_reply(reply, ENDPOINTS)
 
 
 class Index:

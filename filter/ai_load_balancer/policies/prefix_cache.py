@@ -1,8 +1,8 @@
 """prefix_cache: the endpoint that has seen the longest prefix of the prompt, as its key-value cache may still hold it.
 
 With Redis the choice is made there, in one step with the count and with the record of who knows what from now on
-(scripts/prefix_acquire.lua), and `read_reply` turns the answer into a decision. `choose` and `record` are the same rule
-over an index that is at hand. The keys of the prefixes are those of prefix_blocks.
+(scripts/prefix_acquire.lua). `choose` and `record` are the same rule over an index that is at hand. The keys of the
+prefixes are those of prefix_blocks.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ from typing import NamedTuple, TypeAlias
 
 from . import global_least_request
 from .decision import Rejected, Routed
-from .global_least_request import MalformedReply
 from .handicaps import NONE, Handicaps, is_avoided
 
 MAX_OWNERS = 4  # of a block, as in prefix_acquire.lua
@@ -64,14 +63,3 @@ def record(owners: Sequence[str], endpoints: Sequence[str], chosen: str) -> Sequ
     if chosen in owners and all(owner in endpoints for owner in owners):
         return owners
     return [chosen, *(owner for owner in owners if owner != chosen and owner in endpoints)][:MAX_OWNERS]
-
-
-def read_reply(reply: object, endpoints: Sequence[str]) -> PrefixDecision:
-    """The decision in prefix_acquire.lua's reply {i, count, n}; `endpoints` are those that were given to it.
-
-    Raises MalformedReply.
-    """
-    if type(reply) is not list or len(reply) != 3 or type(reply[2]) is not int or reply[2] < 0:
-        raise MalformedReply(f"expected [position, count, matched blocks >= 0], found {repr(reply)[:200]}")
-    decision = global_least_request.read_reply(reply[:2], endpoints)
-    return RoutedByPrefix(*decision, reply[2]) if isinstance(decision, Routed) else decision
