@@ -88,7 +88,9 @@ class Case:
     @property
     def keys(self) -> tuple[bytes, bytes, bytes]:
         """Of counts, leases and expiries in Redis; the first is also that of the gateway's own counts."""
-        return in_flight_keys(ROUTE.encode(), b"faults|AdaptiveScore" if self.picks_services else CLUSTER.encode())
+        if self.picks_services:
+            return in_flight_keys(b"", b"faults|AdaptiveScore")  # a service's requests count for all routes
+        return in_flight_keys(ROUTE.encode(), CLUSTER.encode())
 
     def counted_as(self, address: str) -> str:
         """What a request at an endpoint is counted at."""
@@ -129,7 +131,6 @@ CASES = {
                 "service_list": list(SERVICES),
                 "global_inflight_enabled": True,
                 "global_inflight_key_prefix": "faults",
-                "reroute": True,  # else the route that was read for the key of the counts keeps its cluster
             },
             lease_ttl_s=60,
             picks_services=True,

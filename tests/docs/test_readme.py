@@ -65,7 +65,7 @@ def test_the_log_line_shown_is_what_the_filter_says() -> None:
     assert line in str(caught.value)
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\((docs/[^)]+)\)", README))
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((docs/[^)]+)\)", README))))
 def test_links_lead_somewhere(link: str) -> None:
     assert (ROOT / link).is_file()
 
