@@ -18,7 +18,7 @@ class EndpointBoard:
 
     def __init__(self, endpoints: Sequence[str], worker: bytes, ttl_ms: int) -> None:
         self._endpoints = tuple(endpoints)
-        self._known = frozenset(endpoints)
+        self._positions = {endpoint: position for position, endpoint in enumerate(endpoints)}
         self._names = _names(endpoints)
         self._worker = worker
         self._ttl_ms = ttl_ms
@@ -38,15 +38,22 @@ class EndpointBoard:
 
     def posted(self, value: bytes | None, own: Mapping[str, int], now_ms: int) -> bytes:
         """The value with this worker's counts."""
-        if value is None or not value.startswith(self._names) or not own.keys() <= self._known:
+        if value is None or not value.startswith(self._names):
             return self._carried_over(value, own, now_ms)
-        counts = [own.get(endpoint, 0) for endpoint in self._endpoints]
+        counts = [0] * len(self._endpoints)
+        try:
+            for endpoint, count in own.items():
+                counts[self._positions[endpoint]] = count
+        except KeyError:  # at an endpoint that is gone
+            return self._carried_over(value, own, now_ms)
         return self._board.post(value, self._worker, counts, now_ms)
 
     def _carried_over(self, value: bytes | None, own: Mapping[str, int], now_ms: int) -> bytes:
         sections = [section for section in living(value, now_ms) if section[0] != self._worker]
         sections = [*sections[1 - MAX_WORKERS :], (self._worker, now_ms + self._ttl_ms, own)]
-        elsewhere = {name for _, _, counts in sections for name, count in counts.items() if count} - self._known
+        elsewhere = {
+            name for _, _, counts in sections for name, count in counts.items() if count
+        } - self._positions.keys()
         names = (*self._endpoints, *sorted(elsewhere))
         board = CountBoard(len(names), self._ttl_ms)
         return _names(names) + b"".join(
