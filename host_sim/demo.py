@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from struct import iter_unpack
 
 from proxywasm.enums import LogLevel
 
@@ -144,13 +145,18 @@ def _counts_in_redis(server: EmbeddedRedis) -> dict[str, int]:
 
 
 def _counts_in_shared_data(simulator: Simulator) -> dict[str, int]:
-    """The filter's values under `ailb:{<route>|<cluster>}:in_flight`: `<endpoint> <count> <endpoint> <count> ...`."""
+    """The filter's values under `ailb:{<route>|<cluster>}:in_flight`.
+
+    Each is the endpoints, a space between them, and a line end; then for each worker its id (8 bytes), a time (f64) and
+    its counts (u32, little-endian).
+    """
     counts: Counter[str] = Counter()
     for key, value in simulator.gateway.shared.data.items(b"vm").items():
-        if key.startswith(b"ailb:"):
-            words = value.decode().split()
-            for endpoint, count in zip(words[::2], words[1::2], strict=True):
-                counts[endpoint] += int(count)
+        if key.startswith(b"ailb:") and key.endswith(b":in_flight"):
+            head, _, sections = value.partition(b"\n")
+            endpoints = head.decode().split(" ")
+            for _worker, _until, *numbers in iter_unpack(f"<8sd{len(endpoints)}I", sections):
+                counts.update(dict(zip(endpoints, numbers, strict=True)))
     return counts
 
 

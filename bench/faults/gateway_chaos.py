@@ -16,7 +16,7 @@ from .cases import ENDPOINTS, Case
 ENDPOINT_CHANGE_EVERY_MS = 300.0
 CONFIGURATION_CHANGE_EVERY_MS = 3_000.0
 DEATH_EVERY_MS = 7_000.0
-LIFE_MS_MIN = 6_000.0  # longer than Higress waits between two new VMs
+LIFE_MS_MIN = 6_000.0  # of a VM from its first request on; longer than Higress waits between two new VMs
 
 
 class GatewayChaos:
@@ -32,7 +32,7 @@ class GatewayChaos:
         self.happened: Counter[str] = Counter()
         self.changed_ms = 0.0  # when the configuration changed for the last time
         self.left_ms: dict[str, float] = {}  # when an endpoint left for the last time
-        self._died_ms = 0.0  # when a VM died for the last time
+        self._used_since_ms = dict.fromkeys(sim.deployment.vms, 0.0)
         self._is_kept = False
         self._chance = random.Random(seed)
         self._sim = sim
@@ -47,6 +47,10 @@ class GatewayChaos:
         """From now on no VM dies, and the configuration is the first one: no leak is forgotten with its owner."""
         self._is_kept = True
         self._configure(0)
+
+    def note_use(self, vm: Vm) -> None:
+        """The VM has got a request."""
+        self._used_since_ms.setdefault(vm, self._sim.now_ms)
 
     def end(self) -> None:
         """All endpoints are there and healthy."""
@@ -100,9 +104,8 @@ class GatewayChaos:
         """A VM dies, and takes along all its requests; the next request makes a new one."""
         vm = self._chance.choice(self._sim.deployment.workers).vm
         now_ms = self._sim.now_ms
-        if self._is_kept or now_ms - self._died_ms < LIFE_MS_MIN:
+        if self._is_kept or vm.is_dead() or now_ms - self._used_since_ms.get(vm, now_ms) < LIFE_MS_MIN:
             return
-        self._died_ms = now_ms
         self.happened["a VM died"] += 1
         vm.die("a fault of the run")
         self._on_death(vm)

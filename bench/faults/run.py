@@ -135,7 +135,10 @@ class FaultRun:
 
     def _send(self) -> Request:
         self._sent += 1
-        return self.sim.send(self.clients.next(), partial(self._ended, self.sim.now_ms), self._sent % self._workers)
+        ended = partial(self._ended, self.sim.now_ms)
+        request = self.sim.send(self.clients.next(), ended, self._sent % self._workers)
+        self.gateway.note_use(request.stream.vm)
+        return request
 
     def _ended(self, start_ms: float, request: Request) -> None:
         stream, outcomes = request.stream, self.report.outcomes
