@@ -12,7 +12,7 @@ class Capabilities:
 
     - `redis`, `upstream_hosts`, `override_host`, `inject_encoded_data`: the host has these calls
     - `keeps_route_cache`: the property `clear_route_cache` = `off` keeps the route when a request header changes;
-      elsewhere a changed header does not re-route, and foreign.clear_route_cache() does
+      elsewhere foreign.clear_route_cache() asks for another route (Envoy 1.40 looks for one by itself)
     - `hold_request`: what on_request_headers returns to hold the whole request until streams.continue_request()
     - `route_name`, `cluster_name`: where the host tells them
     """

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ai_load_balancer.policies.cluster_metrics import MODES
+
 from host_sim.abi import Target
 from host_sim.codec import RespValue
 
@@ -16,7 +18,6 @@ from . import chats
 
 HASH_HEADER = "x-mse-consumer"
 REDIS_CLUSTER = "outbound|6379||redis.static"
-CLUSTER_MODES = ("LeastBusy", "LeastTotalLatency", "LeastFirstTokenLatency", "AdaptiveScore")
 
 _REDIS = {"serviceFQDN": "redis.static", "servicePort": 6379}
 _EXPLAINED = {"decision_log": True, "decision_header": "x-decision"}
@@ -187,7 +188,7 @@ def services(number: int) -> list[str]:
 def _cluster_metrics(target: Target) -> Iterator[Case]:
     common: dict[str, Any] = {"target": target, "policy": "cluster_metrics", "ratio_max": 0.6}
     for number, go in ((3, 194_000), (16, 833_000)):
-        for mode in CLUSTER_MODES:
+        for mode in MODES:
             yield Case(
                 name=f"{target}/cluster_metrics/{mode}/{number}",
                 lb_config={"mode": mode, "service_list": services(number)},

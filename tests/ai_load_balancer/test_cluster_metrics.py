@@ -7,6 +7,7 @@ import pytest
 from ai_load_balancer.policies import own_in_flight
 from ai_load_balancer.policies.cluster_metrics import Verdict, least_busy, statistics_key, verdict
 from ai_load_balancer.policies.count_board import MAX_WORKERS, SECTION_TTL_MS, CountBoard
+from ai_load_balancer.policies.handicaps import FAILURE_HOLD_MS
 from ai_load_balancer.policies.latency_window import (
     MAX_SAMPLE_MS,
     PROBE_EVERY,
@@ -14,7 +15,7 @@ from ai_load_balancer.policies.latency_window import (
     LatencyWindows,
 )
 from ai_load_balancer.policies.lowest import lowest
-from ai_load_balancer.policies.own_in_flight import FAILURE_HOLD_MS, OwnInFlight
+from ai_load_balancer.policies.own_in_flight import OwnInFlight
 from ai_load_balancer.policies.recent_picks import RecentPicks
 from ai_load_balancer.policies.value import Value
 from hypothesis import given

@@ -1,81 +1,15 @@
-"""global_least_request with Redis, step by step: every reply is written down. Each runs natively and in the module."""
+"""global_least_request with Redis, step by step. Each test runs natively and in the module."""
 
 import json
 
 import pytest
-from proxywasm.enums import LogLevel, Status
+from proxywasm.enums import Status
 
-from host_sim import Endpoint, Fault, HostCallError, LoadError, Raw, RespError, SteppedRedis, SteppedSimulator
+from host_sim import Endpoint, HostCallError, LoadError, RespError, SteppedSimulator
+
+from .stepped_gateway import ENDPOINTS, REDIS, Gateway, lease_of
 
 HOLD = 4  # StopAllIterationAndWatermark
-REDIS = "outbound|6379||redis.static"
-CLUSTER = "outbound|80||llm.dns"
-ENDPOINTS = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]
-HEADERS = {":method": "POST", ":path": "/v1/chat/completions", ":authority": "llm", "x-request-id": "id-7"}
-
-
-class Gateway:
-    """The stepped simulator with the filter in it."""
-
-    def __init__(self, guest, endpoints=ENDPOINTS, redis=None, max_request_count=0, redis_budget_ms=200, **options):
-        self.redis = SteppedRedis()
-        lb_config = {
-            "serviceFQDN": "redis.static",
-            "servicePort": 6379,
-            "maxRequestCount": max_request_count,
-            "redis_budget_ms": redis_budget_ms,
-        }
-        self.config = {"_plugin_id_": "lb-1", "lb_policy": "global_least_request", "lb_config": lb_config}
-        self.sim = SteppedSimulator(
-            guest,
-            "higress",
-            self.config,
-            clusters={CLUSTER: endpoints},
-            redis={REDIS: self.redis} if redis is None else redis,
-            **options,
-        )
-
-    def send(self, end_of_stream=True, headers=HEADERS):
-        stream = self.sim.open_stream()
-        stream.request_headers(headers, end_of_stream)
-        return stream
-
-    def respond(self, stream):
-        stream.response_headers({":status": "200"}, end_of_stream=True)
-
-    def reply(self, value):
-        """Answers the oldest command and returns it."""
-        command = self.commands()[0]
-        self.sim.deliver_redis(value)
-        return command
-
-    def commands(self):
-        return self.sim.redis_commands()
-
-    def release(self):
-        """Answers a command that must be a release, and returns the lease."""
-        command = self.reply(1)
-        assert command[0] == b"EVALSHA"
-        assert len(command) == 7, command
-        return command[-1]
-
-    def counter(self, rung, outcome):
-        name = f"ailb_decisions_total.policy.global_least_request.rung.{rung}.outcome.{outcome}"
-        return self.counters().get(name, 0)
-
-    def fallbacks(self, reason):
-        return self.counters().get(f"ailb_fallbacks_total.policy.global_least_request.rung.redis.reason.{reason}", 0)
-
-    def counters(self):
-        return self.sim.gateway.shared.metrics.values()
-
-    def warnings(self):
-        return [record.message for record in self.sim.gateway.logs if record.level >= LogLevel.WARN]
-
-    def finish(self):
-        assert self.commands() == []
-        assert "proxywasm_exceptions" not in self.counters()
-        self.sim.finish()
 
 
 @pytest.fixture
@@ -83,10 +17,6 @@ def gateway(higress_guest):
     gateway = Gateway(higress_guest)
     yield gateway
     gateway.finish()
-
-
-def lease_of(acquire):
-    return acquire[11]
 
 
 @pytest.mark.shows("policy global_least_request")
@@ -160,163 +90,6 @@ def test_redis_learns_the_scripts_when_it_does_not_know_them(gateway):
     assert gateway.reply(1)[:1] == [b"EVAL"]
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        RespError("ERR something is wrong"),
-        RespError("WRONGTYPE Operation against a key"),
-        [4, 1],
-        [1],
-        None,
-        b"10.0.0.1:80",
-    ],
-)
-def test_after_a_reply_that_is_no_decision_the_gateway_decides(gateway, reply):
-    stream = gateway.send()
-    acquire = gateway.reply(reply)
-    assert not stream.paused
-    assert stream.overridden
-    assert gateway.release() == lease_of(acquire)  # perhaps it was taken
-    gateway.respond(stream)
-    assert gateway.counter("local", "routed") == 1
-    assert gateway.fallbacks("error") == 1
-    (warning,) = gateway.warnings()
-    assert warning.startswith("[ai-load-balancer] [lb-1] [id-7] ")
-
-
-@pytest.mark.parametrize("fault", [Fault.DISCONNECT, Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n")])
-def test_after_a_broken_connection_the_gateway_decides(gateway, fault):
-    stream = gateway.send()
-    acquire = gateway.reply(fault)
-    assert not stream.paused
-    assert stream.overridden
-    assert gateway.release() == lease_of(acquire)
-    gateway.respond(stream)
-    assert gateway.counter("local", "routed") == 1
-    assert gateway.fallbacks("unreachable") == 1
-
-
-def test_a_request_waits_for_its_budget_and_no_longer(gateway):
-    stream = gateway.send()
-    gateway.sim.advance(199)
-    assert stream.paused
-    gateway.sim.advance(51)  # a tick is at most a quarter of the budget away
-    assert not stream.paused
-    assert stream.overridden
-    assert gateway.counter("local", "routed") == 1
-    assert gateway.fallbacks("slow") == 1
-    late = gateway.reply([2, 1])
-    assert gateway.release() == lease_of(late)
-    assert stream.endpoint.address in ENDPOINTS
-    gateway.respond(stream)
-    assert gateway.commands() == []  # Redis has not heard of this request
-
-
-@pytest.mark.shows("key lb_config.redis_budget_ms")
-def test_the_budget_is_that_of_the_configuration(higress_guest):
-    gateway = Gateway(higress_guest, redis_budget_ms=40)
-    stream = gateway.send()
-    gateway.sim.advance(39)
-    assert stream.paused
-    gateway.sim.advance(11)
-    assert not stream.paused
-    gateway.reply([1, 1])
-    gateway.release()
-    gateway.respond(stream)
-    gateway.finish()
-
-
-def test_each_waiting_request_has_a_budget_of_its_own(gateway):
-    first = gateway.send()
-    gateway.sim.advance(150)
-    second = gateway.send()
-    gateway.sim.advance(100)
-    assert not first.paused
-    assert second.paused
-    gateway.reply([1, 1])
-    gateway.reply([2, 2])
-    assert second.endpoint.address == ENDPOINTS[1]
-    for stream in (first, second):
-        gateway.respond(stream)
-    gateway.release()
-    gateway.release()
-
-
-def test_a_client_that_goes_away_after_its_budget(gateway):
-    stream = gateway.send()
-    gateway.sim.advance(250)
-    stream.abort()
-    late = gateway.reply([1, 1])
-    assert gateway.release() == lease_of(late)
-    assert gateway.counter("redis", "client_gone") == 0
-
-
-def test_the_gateways_own_choices_are_spread_and_given_back(gateway):
-    streams = [gateway.send() for _ in range(6)]
-    gateway.sim.advance(250)
-    assert sorted(stream.endpoint.address for stream in streams) == sorted(ENDPOINTS * 2)
-    for _ in streams:
-        gateway.reply([1, 1])
-    for _ in streams:
-        gateway.release()
-    for stream in streams:
-        gateway.respond(stream)
-    assert gateway.commands() == []
-
-
-def test_the_gateways_own_choices_know_what_redis_chose(gateway):
-    """Two requests went to the first endpoint through Redis; when it fails, the next two go to the others."""
-    early = [gateway.send() for _ in range(2)]
-    for count in (1, 2):
-        gateway.reply([1, count])
-    late = [gateway.send() for _ in range(2)]
-    for _ in late:
-        gateway.reply(RespError("LOADING Redis is loading the dataset in memory"))
-    assert sorted(stream.endpoint.address for stream in late) == ENDPOINTS[1:]
-    for _ in late:
-        gateway.release()
-    for stream in (*early, *late):
-        gateway.respond(stream)
-    for _ in early:
-        gateway.release()
-
-
-def test_the_breaker_opens_and_a_probe_closes_it(gateway):
-    streams = []
-    for _ in range(5):
-        streams.append(gateway.send())
-        gateway.reply(RespError("ERR"))
-        gateway.release()
-    streams.append(gateway.send())
-    assert gateway.commands() == []
-    assert not streams[-1].paused
-    assert streams[-1].overridden
-    assert gateway.fallbacks("breaker_open") == 1
-    gateway.sim.advance(1001)
-    probe, other = gateway.send(), gateway.send()
-    assert probe.paused
-    assert not other.paused
-    gateway.reply([1, 1])
-    streams += [probe, other, gateway.send()]
-    assert streams[-1].paused
-    gateway.reply([2, 1])
-    for stream in streams:
-        gateway.respond(stream)
-    while gateway.commands():
-        gateway.release()
-
-
-def test_what_was_routed_without_redis_is_told_to_it_by_the_next_renewal(gateway):
-    stream = gateway.send()
-    gateway.reply(RespError("ERR"))
-    gateway.release()
-    gateway.sim.advance(20_100)
-    renew = gateway.reply(1)
-    assert renew[8:] == [b"1", stream.endpoint.address.encode()]
-    gateway.respond(stream)
-    assert gateway.release() == renew[7]
-
-
 def test_a_client_that_goes_away_before_the_reply_leaves_nothing_behind(gateway):
     stream = gateway.send()
     stream.abort()
@@ -370,17 +143,6 @@ def test_what_cannot_be_asked_does_not_hold_the_request(higress_guest, options, 
     gateway.finish()
 
 
-@pytest.mark.parametrize("redis", [{}, {REDIS: None}])  # the gateway does not know the Redis cluster; it has no host
-def test_without_redis_the_gateway_decides_at_once(higress_guest, redis):
-    gateway = Gateway(higress_guest, redis=redis)
-    stream = gateway.send()
-    assert gateway.sim.observe(stream).actions[0] == ("proxy_on_request_headers", 0)
-    assert stream.overridden
-    assert gateway.fallbacks("unreachable") == 1
-    gateway.respond(stream)
-    gateway.finish()
-
-
 def test_a_failure_of_ours_does_not_hold_the_request(gateway, monkeypatch):
     def refuse(*_):
         raise HostCallError(Status.INTERNAL_FAILURE, "no metrics today")
@@ -391,22 +153,6 @@ def test_a_failure_of_ours_does_not_hold_the_request(gateway, monkeypatch):
     assert not stream.paused
     gateway.respond(stream)
     gateway.release()
-
-
-def test_redis_that_appears_later_is_used(higress_guest):
-    redis: dict[str, SteppedRedis] = {}
-    gateway = Gateway(higress_guest, redis=redis)
-    gateway.send().abort()
-    assert gateway.counter("local", "routed") == 1
-    gateway.sim.redis[REDIS] = gateway.redis
-    gateway.sim.gateway.redis = gateway.sim.redis
-    gateway.sim.advance(1001)
-    stream = gateway.send()
-    assert stream.paused
-    gateway.reply([1, 1])
-    gateway.respond(stream)
-    gateway.release()
-    gateway.finish()
 
 
 def test_only_healthy_endpoints_are_candidates(higress_guest):

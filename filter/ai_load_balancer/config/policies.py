@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from ..policies.cluster_metrics import MODES
 from .keys import HEADER, READABLE_HEADER, boolean, choice, integer, number, text, texts
 
 MAX_TIMEOUT_MS = 600_000
@@ -10,7 +11,6 @@ MAX_REQUEST_COUNT = 2**31 - 1
 DEFAULT_REDIS_TIMEOUT_MS = 3000
 DEFAULT_HASH_HEADER = "x-mse-consumer"
 DEFAULT_CLUSTER_HEADER = "x-higress-target-cluster"
-CLUSTER_MODES = ("LeastBusy", "LeastTotalLatency", "LeastFirstTokenLatency", "AdaptiveScore")
 SLOW_START = "seconds in which an endpoint that is new or back comes to full load; 0: at once"
 _DAY_S = 86_400
 
@@ -145,7 +145,7 @@ class ClusterMetricsConfig(ExplainedConfig):
     """cluster_metrics. `redis` is there if the in-flight counts of all gateways are asked for."""
 
     redis: RedisConfig | None
-    mode: str = choice("mode", "what is compared", CLUSTER_MODES)
+    mode: str = choice("mode", "what is compared", MODES)
     services: tuple[str, ...] = texts("service_list", "the names of the clusters to choose from")
     cluster_header: str = text("cluster_header", "the header that the route reads", DEFAULT_CLUSTER_HEADER, HEADER)
     queue_size: int = integer("queue_size", "how many of the last requests count", 1, 10_000, 100)

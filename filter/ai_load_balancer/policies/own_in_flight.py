@@ -6,7 +6,8 @@ slow request takes, and by Little's law the service attracts no more than a serv
 
 from collections import deque
 
-FAILURE_HOLD_MS = 10_000  # since the request's start
+from .handicaps import FAILURE_HOLD_MS
+
 MAX_HELD = 1024  # beyond it, the failure that is held for longest stops counting
 
 
